@@ -1,0 +1,183 @@
+"""What can go wrong, ordered by what to do next.
+
+* HaulError
+  + ConfigError                  stop before starting (exit 2)
+  + CohortError                  stop before starting (exit 2): bad input, or nothing matches
+  + TransferError                one exchange went wrong; carries job, source, attempt
+    - RetryableError             the same request may well succeed later
+      · Throttled                the server says "slower"; carries retry_after_s
+      · TimedOut                 nothing arrived for too long
+      · Disconnected             the connection broke
+      · ServerFailed             a status that the source's profile calls transient
+    - DamagedError               the answer is wrong; ask a few more times, then record
+      · Truncated                it ended too early
+      · BadMultipart             the framing is broken
+      · NotDicom                 a part is not a DICOM instance
+      · WrongInstance            an instance of another series, or with an impossible UID
+    - RefusedError               this resource will not come by this route; next route, else record and go on
+      · NotFound · Forbidden · Unsupported
+  + SourceError                  stop asking this source; its jobs stay planned (exit 4)
+    - SourceDown · Unauthorized · QuotaExhausted (carries until_s)
+  + LandingError                 start nothing new, save, stop (exit 1)
+    - DiskFull · NotWritable
+  + LedgerError                  stop (exit 1)
+  + IncompleteError              the run ended, something is missing; carries report (exit 3)
+
+Messages are for the person at the terminal: one line, no credential, no patient data, no query string.
+"""
+
+from typing import Any
+
+
+class HaulError(Exception):
+    """Base of everything that dicomhaul raises on purpose."""
+
+
+class ConfigError(HaulError):
+    """A setting, a profile or a combination of options makes no sense."""
+
+
+class CohortError(HaulError):
+    """The cohort cannot be resolved from what was given, or nothing matches it."""
+
+
+class TransferError(HaulError):
+    """One exchange went wrong.
+
+    Attributes:
+        job: what was asked for, as text; filled in by the retry wrapper.
+        source: the name of the source; likewise.
+        attempt: the number of the attempt, from 1; likewise.
+        landed: instances that this attempt brought before it failed.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.job = ""
+        self.source = ""
+        self.attempt = 0
+        self.landed = 0
+
+
+class RetryableError(TransferError):
+    """The same request may well succeed later."""
+
+
+class Throttled(RetryableError):
+    """The server asks for a slower pace.
+
+    Attributes:
+        retry_after_s: seconds that the server asked for; None if it named none.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class TimedOut(RetryableError):
+    """No connection, or no byte, for too long."""
+
+
+class Disconnected(RetryableError):
+    """The connection was refused, reset, or closed in the middle."""
+
+
+class ServerFailed(RetryableError):
+    """The server failed in a way that its profile calls transient.
+
+    Attributes:
+        retry_after_s: seconds that the server asked for; None if it named none.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DamagedError(TransferError):
+    """The answer is wrong in itself."""
+
+
+class Truncated(DamagedError):
+    """The answer, or an instance in it, ended before its end."""
+
+
+class BadMultipart(DamagedError):
+    """The multipart framing is broken."""
+
+
+class NotDicom(DamagedError):
+    """What came is not a DICOM instance."""
+
+
+class WrongInstance(DamagedError):
+    """An instance came that was not asked for, or whose UIDs are impossible."""
+
+
+class RefusedError(TransferError):
+    """This resource will not come by this route."""
+
+
+class NotFound(RefusedError):
+    """The source does not have it."""
+
+
+class Forbidden(RefusedError):
+    """The source will not give this resource to us."""
+
+
+class Unsupported(RefusedError):
+    """The source cannot give it in any form we accept."""
+
+
+class SourceError(HaulError):
+    """The source as a whole cannot be asked any more."""
+
+
+class SourceDown(SourceError):
+    """The host does not answer, or fails for every job."""
+
+
+class Unauthorized(SourceError):
+    """The source does not accept our credentials, or we have none."""
+
+
+class QuotaExhausted(SourceError):
+    """The source's quota is used up.
+
+    Attributes:
+        until_s: when it opens again, in seconds since the epoch, UTC.
+    """
+
+    def __init__(self, message: str, *, until_s: float) -> None:
+        super().__init__(message)
+        self.until_s = until_s
+
+
+class LandingError(HaulError):
+    """The destination cannot take what came."""
+
+
+class DiskFull(LandingError):
+    """No space, no inodes, or no quota left at the destination."""
+
+
+class NotWritable(LandingError):
+    """The destination refuses the write."""
+
+
+class LedgerError(HaulError):
+    """The ledger is locked by another process, damaged, or of another layout or version."""
+
+
+class IncompleteError(HaulError):
+    """The run ended and something that was asked for is not there.
+
+    Attributes:
+        report: the `Report` of the run.
+    """
+
+    def __init__(self, message: str, *, report: Any) -> None:
+        super().__init__(message)
+        self.report = report

@@ -1,0 +1,142 @@
+"""The nouns of dicomhaul: frozen values that every room may pass to every other.
+
+Nothing here knows I/O, a clock, or a third-party library.
+"""
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import NamedTuple, NewType
+
+StudyUID = NewType("StudyUID", str)
+SeriesUID = NewType("SeriesUID", str)
+SopUID = NewType("SopUID", str)
+
+_UID = re.compile(r"[0-9]+(?:\.[0-9]+)*\Z")
+_UID_MAX_CHARS = 64
+
+
+def is_uid(text: str) -> bool:
+    """Say whether `text` is a UID: digits and dots, at most 64 characters (PS3.5 section 9.1).
+
+    Components with leading zeros are let through: the rule forbids them, real archives hold them, and they are
+    harmless in a URL or a path.
+    """
+    return len(text) <= _UID_MAX_CHARS and _UID.match(text) is not None
+
+
+class State(enum.IntEnum):
+    """How far a series or an instance is, as the ledger stores it. RUNNING and WAITING live in memory only."""
+
+    PLANNED = 0
+    LANDED = 1
+    FAILED = 2
+    SKIPPED = 3
+
+
+class Proof(enum.StrEnum):
+    """What says that a series is complete, from the strongest to the weakest."""
+
+    INVENTORY = "inventory"  # each SOP Instance UID that the source lists is there
+    COUNT = "count"  # as many instances as the index or QIDO states
+    FRAMING = "framing"  # nobody states a number; the response ended as its framing demands
+
+
+class Series(NamedTuple):
+    """One row of a cohort: what is wanted of one series.
+
+    A named tuple and not a dataclass: a cohort can have a million of them, and this is what a row of DuckDB or SQLite
+    turns into without a call per field. `None` always means that nobody has said.
+    """
+
+    study: StudyUID
+    series: SeriesUID
+    collection: str | None = None
+    patient: str | None = None
+    modality: str | None = None
+    revision: str | None = None  # crdc_series_uuid: changes whenever the series' content changes
+    bucket: str | None = None  # where IDC keeps it
+    license: str | None = None
+    expected: int | None = None  # instances wanted
+    size_bytes: int | None = None
+    folder: str = ""  # below the destination, `/`-separated, already made safe
+    instances: tuple[SopUID, ...] | None = None  # None: the whole series; else only these
+
+
+class InstanceRef(NamedTuple):
+    """One instance that a source says it has."""
+
+    sop: SopUID
+    size_bytes: int | None = None
+
+
+class Identity(NamedTuple):
+    """The UIDs that name a Part 10 instance, read from its own bytes; '' where the bytes do not hold one."""
+
+    study: str = ""
+    series: str = ""
+    sop: str = ""
+    sop_class: str = ""
+    transfer_syntax: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One exchange with a source: a whole series, or (with `sop`) one instance of it."""
+
+    series_id: int  # the ledger's key
+    study: StudyUID
+    series: SeriesUID
+    sop: SopUID | None = None
+    expected: int | None = None
+    size_bytes: int | None = None
+
+    def __str__(self) -> str:
+        if self.sop is not None:
+            return f"instance {self.sop}"
+        return f"series {self.series}"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One instance that has landed: written, synced, and at its final path."""
+
+    series_id: int
+    sop: SopUID
+    size_bytes: int
+    xxh3: bytes  # XXH3-128 of the file, 16 bytes, big endian
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Something that was asked for and is not there; `series` or `sop` is None where the whole above it failed."""
+
+    study: str
+    series: str | None
+    sop: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What the user asked for, before anybody looked it up. Filters intersect; values of one filter are alternatives.
+
+    `targets` are words still to be recognised; `manifest` is the text of one that came by standard input or from
+    memory. `search` holds QIDO `KEY=VALUE` pairs. `everything` asks for all that a server has.
+    """
+
+    targets: tuple[str, ...] = ()
+    manifest: str | None = None
+    collection: tuple[str, ...] = ()
+    modality: tuple[str, ...] = ()
+    patient: tuple[str, ...] = ()
+    study: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
+    instance: tuple[str, ...] = ()
+    crdc: tuple[str, ...] = ()
+    study_date: str | None = None
+    where: str | None = None
+    sql: str | None = None
+    search: tuple[str, ...] = ()
+    everything: bool = False
+    limit_series: int | None = None

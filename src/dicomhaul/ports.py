@@ -1,0 +1,91 @@
+"""The seams: small protocols between the engine and everything that touches the world."""
+
+from typing import Protocol
+
+from dicomhaul.model import Identity, InstanceRef, Job
+
+
+class Clock(Protocol):
+    """Time, so that tests can own it."""
+
+    def now(self) -> float:
+        """Seconds since the epoch, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        ...
+
+
+class Credentials(Protocol):
+    """Who we are to a source."""
+
+    async def authorization(self, *, stale: str | None = None) -> str | None:
+        """Return the value of the Authorization header, or None where the source wants none.
+
+        A token is renewed before it ends, once for all who wait. `stale` names a value that the source has just
+        refused: it is never returned again; where nothing newer can be had, `Unauthorized` is raised.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Release what it holds."""
+        ...
+
+
+class Sink(Protocol):
+    """Where a source pushes the instances of one exchange, one part after the other.
+
+    `begin`, then `write` as often as needed, then `end` or `discard`. Between chunks the source awaits `drain`, which
+    is where back-pressure and landing errors surface. Views stay valid until they are written: the caller must not
+    reuse the buffer below them.
+    """
+
+    def begin(self) -> None:
+        """A part begins."""
+        ...
+
+    def write(self, view: memoryview) -> None:
+        """Take the part's next bytes, without copying them."""
+        ...
+
+    def wants(self, sop: str) -> bool:
+        """Say whether the part, now known by its SOP Instance UID, is still to be had; False: `discard` it."""
+        ...
+
+    def end(self, identity: Identity) -> None:
+        """The part is whole, and this is who it says it is. Raises WrongInstance if it was not asked for."""
+        ...
+
+    def discard(self) -> None:
+        """Drop the part that is open, if there is one, and whatever of it has been written."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until there is room for more. Raises LandingError."""
+        ...
+
+
+class Source(Protocol):
+    """Where instances come from."""
+
+    @property
+    def name(self) -> str:
+        """What the plan, the ledger and messages call it."""
+        ...
+
+    async def exchange(self, job: Job, sink: Sink) -> None:
+        """Ask for `job` once and push what comes into `sink`; return when the answer has ended as its framing demands.
+
+        May be called again for the same job after any error, so the sink must cope with an instance that comes twice.
+        Raises TransferError or SourceError; never returns quietly from an answer that was cut.
+        """
+        ...
+
+    async def inventory(self, job: Job) -> list[InstanceRef] | None:
+        """List the instances of the job's series, each once; None where the source cannot list. Errors as above."""
+        ...

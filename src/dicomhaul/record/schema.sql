@@ -1,0 +1,69 @@
+-- The ledger: what a destination is to hold, and what it is proven to hold. docs/design.md, "The ledger".
+-- States: 0 PLANNED, 1 LANDED, 2 FAILED, 3 SKIPPED (model.State).
+
+CREATE TABLE meta (              -- 'layout', 'dest_id', 'created_by'
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE cohort (            -- one row for each distinct thing that was asked for here
+    id          INTEGER PRIMARY KEY,
+    name        TEXT NOT NULL,
+    fingerprint TEXT NOT NULL UNIQUE,   -- query, index version, source, layout: the same again skips planning
+    query       TEXT NOT NULL,          -- model.Query as JSON, for `resume`
+    source      TEXT NOT NULL,          -- SOURCE as the user gave it, without credentials
+    planned_at  TEXT NOT NULL
+);
+
+CREATE TABLE series (
+    id         INTEGER PRIMARY KEY,
+    study      TEXT NOT NULL,
+    series     TEXT NOT NULL,
+    collection TEXT,
+    patient    TEXT,
+    modality   TEXT,
+    license    TEXT,
+    bucket     TEXT,
+    revision   TEXT,
+    folder     TEXT NOT NULL,           -- relative to the destination; a file is folder/<SOP Instance UID>.dcm
+    expected   INTEGER,                 -- instances of the whole series, where somebody states it
+    size_bytes INTEGER,                 -- likewise
+    whole      INTEGER NOT NULL,        -- 1: all instances are wanted; 0: those with a row in `instance`
+    cut        INTEGER NOT NULL DEFAULT 0,  -- 1: ask for its instances one by one
+    weight     INTEGER NOT NULL,        -- what orders the work: expected bytes, or a guess
+    state      INTEGER NOT NULL DEFAULT 0,
+    proof      TEXT,                    -- model.Proof, once LANDED
+    reason     TEXT                     -- why FAILED or SKIPPED
+);
+-- Built after a bulk load: CREATE UNIQUE INDEX series_uid ON series (series, study);
+--                          CREATE INDEX series_todo ON series (weight) WHERE state = 0;
+
+CREATE TABLE member (            -- which cohort wants which series, and how many instances of it
+    cohort_id INTEGER NOT NULL REFERENCES cohort (id),
+    series_id INTEGER NOT NULL REFERENCES series (id),
+    expected  INTEGER,
+    PRIMARY KEY (cohort_id, series_id)
+) WITHOUT ROWID;
+
+CREATE TABLE instance (          -- LANDED: a file is there. PLANNED or FAILED: known to be wanted, not there
+    series_id  INTEGER NOT NULL REFERENCES series (id),
+    sop        TEXT NOT NULL,
+    size_bytes INTEGER,
+    xxh3       BLOB,                    -- XXH3-128, 16 bytes big endian
+    state      INTEGER NOT NULL,
+    reason     TEXT,
+    PRIMARY KEY (series_id, sop)
+) WITHOUT ROWID;
+
+CREATE TABLE intent (            -- batches about to be renamed from staging; each a JSON list, see record/landing order
+    id    INTEGER PRIMARY KEY,
+    batch TEXT NOT NULL
+);
+
+CREATE TABLE run (
+    id         INTEGER PRIMARY KEY,
+    started_at TEXT NOT NULL,
+    ended_at   TEXT,
+    state      TEXT,                    -- complete, partial, paused, interrupted, failed; NULL: was killed
+    tally      TEXT                     -- JSON
+);
