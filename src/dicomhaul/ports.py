@@ -65,6 +65,10 @@ class Sink(Protocol):
         """Drop the part that is open, if there is one, and whatever of it has been written."""
         ...
 
+    def progressed(self) -> bool:
+        """Say whether an instance has been taken since the sink was made."""
+        ...
+
     async def drain(self) -> None:
         """Wait until there is room for more. Raises LandingError."""
         ...
@@ -79,10 +83,11 @@ class Source(Protocol):
         ...
 
     async def exchange(self, job: Job, sink: Sink) -> None:
-        """Ask for `job` once and push what comes into `sink`; return when the answer has ended as its framing demands.
+        """Ask for `job` and push what comes into `sink`; return when the answer has ended as its framing demands.
 
-        May be called again for the same job after any error, so the sink must cope with an instance that comes twice.
-        Raises TransferError or SourceError; never returns quietly from an answer that was cut.
+        An answer that brought nothing new is asked for again as often as the source's manners allow. One that broke
+        after an instance was taken is not: the caller decides anew what to ask for. Raises TransferError or
+        SourceError; never returns quietly from an answer that was cut.
         """
         ...
 

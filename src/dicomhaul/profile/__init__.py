@@ -88,6 +88,7 @@ class Profile(_Table):
     url: str | None = None  # base URL, for a service that has only one; may hold {idc_version}
     hosts: list[str] = []  # glob patterns: a URL with such a host gets this profile
     ports: list[int] = []  # likewise, on any host
+    index: Literal["idc"] | None = None  # cohorts for it are looked up in this index instead of by QIDO
     auth: Auth = Auth()
     accept: Accept = Accept()
     search: Search = Search()
