@@ -1,0 +1,72 @@
+"""Answers of a search, in the DICOM JSON Model (PS3.18 Annex F).
+
+Nothing that a server sends is taken for what it should be: an attribute may be missing, empty, null, of another type or
+nested anyhow, and then it has no value. Only an answer that cannot be one at all is an error.
+
+Tags are written as the model writes them: eight hexadecimal digits in upper case, `"0020000D"`.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from dicomhaul.errors import NotDicom
+
+STUDY_UID = "0020000D"
+SERIES_UID = "0020000E"
+SOP_UID = "00080018"
+SOP_CLASS_UID = "00080016"
+MODALITY = "00080060"
+PATIENT_ID = "00100020"
+SERIES_INSTANCES = "00201209"  # Number of Series Related Instances
+STUDY_SERIES = "00201206"  # Number of Study Related Series
+STUDY_INSTANCES = "00201208"  # Number of Study Related Instances
+
+Attributes = Mapping[str, Any]
+
+
+def parse_answer(body: bytes) -> list[Attributes]:
+    """Read the body of a search answer: a list of attribute sets, or a lone one (servers.md section 10, row 15).
+
+    An empty body (204) is an empty list. Raises NotDicom where the body is not that.
+    """
+    if not body.strip():
+        return []
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):  # ValueError: not JSON, not UTF-8, or a number of thousands of digits
+        raise NotDicom(f"the answer to a search ({len(body)} bytes) is not JSON") from None
+    rows = [answer] if isinstance(answer, dict) else answer
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise NotDicom(f"the answer to a search ({len(body)} bytes) is not a list of DICOM attributes")
+    return rows
+
+
+def values(row: Attributes, tag: str) -> list[Any]:
+    """Return what the attribute's Value holds, as JSON gave it; [] where there is none."""
+    attribute = row.get(tag)
+    found = attribute.get("Value") if isinstance(attribute, dict) else None
+    return found if isinstance(found, list) else []
+
+
+def first_string(row: Attributes, tag: str) -> str | None:
+    """Return the attribute's first value without padding; None where that is no text, or empty text."""
+    found = values(row, tag)
+    if not found or not isinstance(found[0], str):
+        return None
+    return found[0].strip(" \0") or None
+
+
+def first_int(row: Attributes, tag: str) -> int | None:
+    """Return the attribute's first value as a number; None where it is none.
+
+    Numbers come as numbers or, from some servers, as decimal strings; both count where they are whole.
+    """
+    found = values(row, tag)
+    number = found[0] if found else None
+    if isinstance(number, str) and len(number) <= 20:
+        text = number.strip()
+        return int(text) if text.isascii() and text.isdigit() else None
+    if isinstance(number, float) and number.is_integer():
+        return int(number)
+    return number if isinstance(number, int) and not isinstance(number, bool) else None

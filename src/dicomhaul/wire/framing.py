@@ -1,0 +1,93 @@
+"""Which framing an answer has: many parts, or one.
+
+`framing_for` reads the Content-Type, and looks at the first bytes only where that says nothing useful
+(servers.md section 10, rows 8-10). Messages name the media type, never what the body holds.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from dicomhaul.errors import NotDicom, Truncated
+from dicomhaul.wire.media_type import parse_media_type
+from dicomhaul.wire.multipart import Framing, MultipartParser, PartHandler
+
+_USELESS = frozenset({"", "*/*", "application/*", "application/octet-stream", "binary/octet-stream"})
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class SinglePart:
+    """A body that is one instance. It has no framing of its own: what cuts it must show in HTTP or in the
+    instance.
+    """
+
+    def __init__(self, handler: PartHandler) -> None:
+        self._handler = handler
+        self.bytes_seen = 0
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the body."""
+        if not chunk:
+            return
+        if not self.bytes_seen:
+            self._handler.begin(_NO_HEADERS)
+        self.bytes_seen += len(chunk)
+        self._handler.data(memoryview(chunk))
+
+    def close(self) -> None:
+        """Say that the body has ended. Raises Truncated where it was empty."""
+        if not self.bytes_seen:
+            raise Truncated("the answer is empty")
+        self._handler.end()
+
+
+class Sniffed:
+    """A body whose headers do not say what it is: multipart if it begins with `--`, else one instance."""
+
+    def __init__(self, handler: PartHandler, *, trust_lengths: bool) -> None:
+        self._handler = handler
+        self._trust_lengths = trust_lengths
+        self._first = b""
+        self._framing: Framing | None = None
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the body. Raises BadMultipart."""
+        if self._framing is None:
+            chunk = self._first + chunk
+            if len(chunk) < 2:
+                self._first = chunk
+                return
+            self._framing = self._choose(chunk)
+        self._framing.feed(chunk)
+
+    def close(self) -> None:
+        """Say that the body has ended. Raises Truncated or BadMultipart."""
+        if self._framing is None:
+            self._framing = SinglePart(self._handler)
+            self._framing.feed(self._first)
+        self._framing.close()
+
+    def _choose(self, chunk: bytes) -> Framing:
+        if chunk.startswith(b"--"):
+            return MultipartParser(None, self._handler, trust_lengths=self._trust_lengths)
+        return SinglePart(self._handler)
+
+
+def framing_for(content_type: str | None, handler: PartHandler, *, trust_lengths: bool = True) -> Framing:
+    """Choose how to take an answer apart.
+
+    Args:
+        content_type: the answer's header, None where there is none.
+        handler: takes the parts.
+        trust_lengths: see `MultipartParser`.
+
+    Raises:
+        NotDicom: the type says that this is something else, an HTML page for example.
+    """
+    media = parse_media_type(content_type)
+    if media.type.startswith("multipart/") and media.boundary is not None:
+        return MultipartParser(media.boundary, handler, trust_lengths=trust_lengths)
+    if media.type == "application/dicom":
+        return SinglePart(handler)
+    if media.type in _USELESS or media.type.startswith("multipart/"):
+        return Sniffed(handler, trust_lengths=trust_lengths)
+    raise NotDicom(f"the server answered with {media.type[:60]} instead of DICOM")
