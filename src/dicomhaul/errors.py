@@ -60,7 +60,15 @@ class TransferError(HaulError):
 
 
 class RetryableError(TransferError):
-    """The same request may well succeed later."""
+    """The same request may well succeed later.
+
+    Attributes:
+        connected: False where no connection to the host came about, so that this says nothing about the job.
+    """
+
+    def __init__(self, message: str, *, connected: bool = True) -> None:
+        super().__init__(message)
+        self.connected = connected
 
 
 class Throttled(RetryableError):
@@ -116,7 +124,15 @@ class WrongInstance(DamagedError):
 
 
 class RefusedError(TransferError):
-    """This resource will not come by this route."""
+    """This resource will not come by this route.
+
+    Attributes:
+        status: the HTTP status that said so; None if it was something else.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class NotFound(RefusedError):

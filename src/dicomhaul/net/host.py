@@ -1,0 +1,148 @@
+"""One source host: its session, its gate, and retry round the call. What a source is given to speak through.
+
+    retry( gate( call( session ) ) )
+
+The gate is inside retry, so that a call which waits to be tried again holds no slot; the call encloses the whole
+body, so that a cut in its middle is a failure like any other.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from dicomhaul.errors import DamagedError, HaulError, ServerFailed, Throttled, TransferError
+from dicomhaul.events import Observer, Retrying, Tally
+from dicomhaul.net.gate import Gate
+from dicomhaul.net.pace import Pace
+from dicomhaul.net.retry import Failures, Retry
+from dicomhaul.net.session import Endpoint, Session, open_session
+from dicomhaul.ports import Clock, Credentials
+from dicomhaul.profile import Profile
+
+T = TypeVar("T")
+
+
+class Host:
+    """One host that is asked for many things at once. Made by `open_host`.
+
+    Attributes:
+        name: host and port, as messages call it.
+        session: sends one GET; use it inside `attempt`.
+        gate: what holds requests back; its `statistics()` say how.
+        profile: what is known of the server.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        session: Session,
+        gate: Gate,
+        retry: Retry,
+        profile: Profile,
+        observer: Observer,
+        tally: Tally,
+    ) -> None:
+        self.name = name
+        self.session = session
+        self.gate = gate
+        self.profile = profile
+        self._retry = retry
+        self._observer = observer
+        self._tally = tally
+
+    async def attempt(
+        self,
+        call: Callable[[int], Awaitable[T]],
+        *,
+        label: str,
+        progressed: Callable[[], bool] = lambda: False,
+    ) -> T:
+        """Return what `call` returns, trying it as often as the profile allows.
+
+        Args:
+            call: makes its requests through `session` and encloses their bodies; gets the number of the attempt,
+                from 1.
+            label: whose call it is, for messages, and to tell a failing job from a failing host.
+            progressed: asked after an error; True: something has landed, so the same call would ask for it once
+                more. The error is then raised at once, and the caller decides anew what to ask for; the next
+                `attempt` counts from 1.
+
+        Raises:
+            TransferError: the last one, with `job`, `source` and `attempt` filled in.
+            SourceError: the host is not to be asked any more; every later call raises the same.
+        """
+        failures = Failures()
+
+        async def once(number: int) -> T:
+            async with self.gate.slot() as began_at:
+                try:
+                    result = await call(number)
+                except HaulError as error:
+                    failures.progressed = progressed()
+                    if isinstance(error, TransferError):
+                        error.job, error.source, error.attempt = label, self.name, number
+                    counts = self.gate.failed(error, job=label, began_at=began_at, progressed=failures.progressed)
+                    _note(failures, error, counts=counts)
+                    raise
+                self.gate.succeeded()
+                return result
+
+        def on_retry(number: int, wait_s: float, error: BaseException) -> None:
+            self._tally.retries += 1
+            self._observer(Retrying(label, number, wait_s, str(error)))
+
+        return await self._retry.run(once, failures, on_retry=on_retry)
+
+
+def _note(failures: Failures, error: HaulError, *, counts: bool) -> None:
+    failures.uncounted = not counts
+    asked_to_wait = isinstance(error, ServerFailed) and error.retry_after_s is not None
+    if isinstance(error, Throttled) or asked_to_wait:
+        failures.throttled += 1
+    elif counts:
+        failures.counted += 1
+        failures.damaged += isinstance(error, DamagedError)
+
+
+@asynccontextmanager
+async def open_host(
+    endpoint: Endpoint,
+    credentials: Credentials,
+    *,
+    clock: Clock,
+    observer: Observer,
+    tally: Tally,
+    concurrency: int | None = None,
+    requests_per_s: float | None = None,
+) -> AsyncIterator[Host]:
+    """Open one host; everything that asks it goes through what this yields.
+
+    Args:
+        endpoint: where it is; `max_connections` bounds requests at once, too.
+        credentials: who we are there; closed at the end.
+        clock: time for the gate, for backoff and for dates in headers.
+        observer: gets Retrying and GateClosed.
+        tally: `requests`, `retries` and `throttled` are counted up.
+        concurrency: requests at once, from the start and at most; None: as the profile says.
+        requests_per_s: at most; None: as the profile says.
+
+    Raises ConfigError as `open_session`.
+    """
+    limits = endpoint.profile.limits
+    pace = Pace(
+        start=concurrency or limits.concurrency_start,
+        ceiling=min(concurrency or limits.concurrency_max, endpoint.max_connections),
+        per_s=requests_per_s or limits.requests_per_s,
+    )
+    gate = Gate(endpoint.host, pace=pace, clock=clock, observer=observer, tally=tally)
+    async with open_session(endpoint, credentials, clock=clock, tally=tally, on_answer=gate.answered) as session:
+        yield Host(
+            endpoint.host,
+            session=session,
+            gate=gate,
+            retry=Retry(limits.attempts, sleep=clock.sleep),
+            profile=endpoint.profile,
+            observer=observer,
+            tally=tally,
+        )

@@ -1,0 +1,386 @@
+"""One GET after the other from one host: the only place, with `foreign`, that knows aiohttp's client.
+
+What it sees to: timeouts on connecting and on silence but none in total, TLS, proxy, at most 5 redirects, header
+limits above aiohttp's, one replay with fresh credentials after a 401. Credentials go to the host they are for
+(scheme, name and port alike) and nowhere else. Cookies are not kept, `~/.netrc` is not read.
+
+What it does not: judge a status (`verdict`), try again (`retry`), wait for its turn (`gate`). Bodies of responses
+with status 300 and above are dropped unread, so that nothing they hold can get into a message.
+"""
+
+import json
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn, Self
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import anyio
+from yarl import URL
+
+from dicomhaul._version import __version__
+from dicomhaul.errors import ConfigError, Forbidden, Truncated, Unauthorized, Unsupported
+from dicomhaul.events import Tally
+from dicomhaul.net.foreign import FOREIGN, error_for
+from dicomhaul.net.proxy import Proxies
+from dicomhaul.ports import Clock, Credentials
+from dicomhaul.profile import Profile
+
+JSON_LIMIT_BYTES = 64 * 1024 * 1024  # a page of 50,000 instances (Google's largest) is about half of it
+
+_HEADER_BYTES = 64 * 1024  # aiohttp's 8 KiB is less than some Warning and CSP headers (servers.md section 10 row 21)
+_REDIRECTS = 5
+_REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
+_GRACE_S = 0.05  # transports need a moment after close, or Python warns of unclosed ones
+_DROP_BYTES = 64 * 1024  # an unwanted body up to this is read, which keeps the connection
+_DROP_S = 2.0  # and if that takes longer, the connection is not worth it
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a host is and how to connect to it.
+
+    `base_url` holds no credentials (`auth.split_userinfo` takes them out) and no query. `ca_file` is used in place of
+    the system's authorities. `max_connections` bounds open connections.
+    """
+
+    base_url: str
+    profile: Profile
+    max_connections: int
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    proxies: Proxies = field(default_factory=Proxies)
+
+    @property
+    def host(self) -> str:
+        """How messages call it: name, and port if the URL has one. Raises ConfigError for a URL that is none."""
+        return _host(_parse_base(self.base_url))
+
+
+class Response:
+    """The response to one GET, inside its `async with`."""
+
+    __slots__ = ("_host", "_raw", "headers", "status")
+
+    def __init__(self, raw: aiohttp.ClientResponse, host: str) -> None:
+        self._raw = raw
+        self._host = host
+        self.status: int = raw.status
+        self.headers: Mapping[str, str] = raw.headers  # case-insensitive
+
+    @property
+    def content_type(self) -> str | None:
+        """The Content-Type header as it came; None without one."""
+        return self.headers.get("Content-Type")
+
+    def iter_chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives, in chunks of any size; nothing for a status of 300 and above.
+
+        Raises Disconnected when a body ends before its stated end, TimedOut when nothing comes for too long. A body
+        that is ended by closing the connection states no end.
+        """
+        return _Chunks(None if self.status >= 300 else self._raw.content, self._host)
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """Return the whole body. Raises Unsupported if it is longer than `limit_bytes`; else as `iter_chunks`."""
+        pieces: list[bytes] = []
+        left = limit_bytes
+        async for chunk in self.iter_chunks():
+            left -= len(chunk)
+            if left < 0:
+                raise Unsupported(
+                    f"{self._host} answers with more than {limit_bytes:,} bytes where less was expected",
+                    status=self.status,
+                )
+            pieces.append(chunk)
+        return b"".join(pieces)
+
+    async def read_json(self, limit_bytes: int = JSON_LIMIT_BYTES) -> Any:
+        """Return the body read as JSON; None for 204 and for an empty body.
+
+        Raises Unsupported if it is too long, or is not labelled as JSON and is none (a login page, say); Truncated
+        if it is labelled as JSON and does not parse; else as `iter_chunks`.
+        """
+        body = await self.read(limit_bytes)
+        if self.status == 204 or not body.strip():
+            return None
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):  # ValueError: undecodable text, too
+            if "json" in (self.content_type or "").lower():
+                raise Truncated(f"{self._host} answers with JSON that is broken or cut") from None
+            raise Unsupported(
+                f"{self._host} answers with something else than JSON: is it a DICOMweb server, and is the path of "
+                "its URL right?",
+                status=self.status,
+            ) from None
+
+
+class _Chunks:
+    """An iterator and not a generator: a consumer that leaves early has nothing to close."""
+
+    __slots__ = ("_content", "_host")
+
+    def __init__(self, content: aiohttp.StreamReader | None, host: str) -> None:
+        self._content = content
+        self._host = host
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._content is None:
+            raise StopAsyncIteration
+        try:
+            chunk = await self._content.readany()
+        except FOREIGN as error:
+            raise error_for(error, self._host) from error
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+
+class Session:
+    """Asks one host. Made by `open_session`."""
+
+    def __init__(
+        self,
+        client: aiohttp.ClientSession,
+        endpoint: Endpoint,
+        credentials: Credentials,
+        *,
+        tally: Tally,
+        on_answer: Callable[[], None],
+        tls: "_Tls",
+    ) -> None:
+        self._client = client
+        self._base = _parse_base(endpoint.base_url)
+        self._prefix = str(self._base).rstrip("/")
+        self._origin = self._base.origin()
+        self._host = _host(self._base)
+        self._credentials = credentials
+        self._proxies = endpoint.proxies
+        self._tally = tally
+        self._on_answer = on_answer
+        self._tls = tls
+
+    @asynccontextmanager
+    async def get(self, path: str, *, accept: str, params: Sequence[tuple[str, str]] = ()) -> AsyncIterator[Response]:
+        """GET `path`, relative to the base URL, and give the response, whatever its status.
+
+        Args:
+            path: '' for the base URL itself; no leading slash, no query, never an absolute URL.
+            accept: the Accept header.
+            params: the query, in this order.
+
+        Raises:
+            Disconnected, TimedOut: no response came; `connected` says whether there was a connection.
+            SourceDown: TLS or a proxy will not have us, whatever we ask for.
+            Unauthorized: no credentials are to be had, or the host refused the newest.
+            Unsupported, Forbidden: a redirect that cannot be followed.
+        """
+        raw = await self._send(self._url(path, params), accept)
+        async with raw:
+            if raw.status >= 300:
+                await _drop_body(raw)
+            yield Response(raw, self._host)
+
+    def _url(self, path: str, params: Sequence[tuple[str, str]]) -> URL:
+        if path.startswith("/") or "://" in path or "?" in path or "#" in path:
+            raise ValueError("a path is relative to the base URL, and has no query")
+        url = URL(f"{self._prefix}/{path}") if path else self._base
+        # A space as %20: not every server takes a plus sign for one.
+        return url.with_query(urlencode(params, quote_via=quote, safe=",*")) if params else url
+
+    async def _send(self, url: URL, accept: str) -> aiohttp.ClientResponse:
+        authorization = await self._credentials.authorization()
+        raw = await self._follow(url, accept, authorization)
+        if raw.status != 401 or authorization is None:
+            return raw
+        await _drop_body(raw)
+        fresh = await self._credentials.authorization(stale=authorization)
+        return await self._follow(url, accept, fresh)
+
+    async def _follow(self, url: URL, accept: str, authorization: str | None) -> aiohttp.ClientResponse:
+        seen = {url}
+        while True:
+            at_home = url.origin() == self._origin
+            raw = await self._request(url, accept, authorization if at_home else None, at_home=at_home)
+            if raw.status == 401 and not at_home:
+                await _drop_body(raw)
+                self._refuse_credentials_abroad(url)
+            location = raw.headers.get("Location")
+            if raw.status not in _REDIRECT_STATUS or location is None:
+                return raw
+            await _drop_body(raw)
+            url = self._redirected(url, location, raw.status)
+            if url in seen or len(seen) > _REDIRECTS:
+                raise Unsupported(f"{self._host} redirects in a circle, or too often", status=raw.status)
+            seen.add(url)
+
+    async def _request(
+        self, url: URL, accept: str, authorization: str | None, *, at_home: bool
+    ) -> aiohttp.ClientResponse:
+        headers = {"Accept": accept}
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        proxy = self._proxies.for_url(url.scheme, url.host or "", url.port)
+        proxy_headers = None
+        if proxy is not None and proxy.authorization is not None:
+            proxy_headers = {"Proxy-Authorization": proxy.authorization}
+        self._tally.requests += 1
+        try:
+            raw = await self._client.get(
+                url,
+                headers=headers,
+                allow_redirects=False,
+                proxy=None if proxy is None else proxy.url,
+                proxy_headers=proxy_headers,
+                ssl=self._tls.context(at_home=at_home) if url.scheme == "https" else True,
+            )
+        except FOREIGN as error:
+            raise error_for(error, self._host if at_home else _host(url)) from error
+        if at_home:
+            self._on_answer()
+        return raw
+
+    def _redirected(self, url: URL, location: str, status: int) -> URL:
+        try:
+            target = url.join(URL(location)).with_user(None).with_fragment(None)
+            host = target.host
+        except ValueError:
+            host = None
+        if not host or target.scheme not in {"http", "https"}:
+            raise Unsupported(f"{self._host} redirects to something that is no HTTP URL", status=status)
+        if url.scheme == "https" and target.scheme == "http":
+            raise Unsupported(f"{self._host} redirects from https to http, which is not followed", status=status)
+        return target
+
+    def _refuse_credentials_abroad(self, url: URL) -> NoReturn:
+        if url.host == self._origin.host:
+            raise Unauthorized(
+                f"{self._host} redirects to {url.origin()}, which wants credentials: give that as the source's URL"
+            )
+        raise Forbidden(
+            f"{self._host} redirects to {_host(url)}, which wants credentials; ours are for {self._host} alone",
+            status=401,
+        )
+
+
+@asynccontextmanager
+async def open_session(
+    endpoint: Endpoint,
+    credentials: Credentials,
+    *,
+    clock: Clock,
+    tally: Tally | None = None,
+    on_answer: Callable[[], None] = lambda: None,
+) -> AsyncIterator[Session]:
+    """Open a session to one host; its connections, and the credentials, are closed at the end.
+
+    Args:
+        endpoint: where, and how to connect.
+        credentials: who we are there.
+        clock: for the moment that transports need after closing.
+        tally: its `requests` is counted up, redirects and replays included.
+        on_answer: called whenever the host answers, whatever the status.
+
+    Raises ConfigError for a base URL that is none, and for a certificate file that cannot be read.
+    """
+    limits = endpoint.profile.limits
+    tls = _Tls(endpoint)
+    if _parse_base(endpoint.base_url).scheme == "https":
+        tls.context(at_home=True)  # a bad file is reported now
+    keepalive: dict[str, Any] = {"keepalive_timeout": limits.keepalive_s}
+    if limits.keepalive_s == 0:
+        keepalive = {"force_close": True}
+    client = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=endpoint.max_connections, **keepalive),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": f"dicomhaul/{__version__}", "Accept-Encoding": "identity"},
+        timeout=aiohttp.ClientTimeout(
+            total=None,
+            connect=limits.connect_timeout_s,  # looking up the name, too
+            sock_connect=limits.connect_timeout_s,
+            sock_read=limits.stall_timeout_s,
+        ),
+        max_line_size=_HEADER_BYTES,
+        max_field_size=_HEADER_BYTES,
+        trust_env=False,  # it would send what ~/.netrc holds
+    )
+    try:
+        yield Session(client, endpoint, credentials, tally=tally or Tally(), on_answer=on_answer, tls=tls)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await client.close()
+            await credentials.aclose()
+            await clock.sleep(_GRACE_S)
+
+
+class _Tls:
+    """The TLS contexts of a session: one for the host, and one without our client certificate for anybody else."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._contexts: dict[bool, ssl.SSLContext] = {}
+
+    def context(self, *, at_home: bool) -> ssl.SSLContext:
+        """Return the context for the host itself, or for another that it redirects to."""
+        if at_home not in self._contexts:
+            self._contexts[at_home] = self._make(with_certificate=at_home)
+        return self._contexts[at_home]
+
+    def _make(self, *, with_certificate: bool) -> ssl.SSLContext:
+        ca_file = self._endpoint.ca_file
+        try:
+            context = ssl.create_default_context(cafile=ca_file)
+        except OSError as error:
+            raise ConfigError(f"cannot use the CA file {ca_file}: {error.strerror or 'not PEM'}") from None
+        certificate = self._endpoint.client_cert
+        if with_certificate and certificate is not None:
+            try:
+                context.load_cert_chain(certificate, self._endpoint.client_key, password=_no_passphrase)
+            except OSError as error:
+                raise ConfigError(
+                    f"cannot use the client certificate {certificate}: {error.strerror or 'not PEM'}"
+                ) from None
+        return context
+
+
+def _no_passphrase() -> str:
+    """OpenSSL would ask on the terminal otherwise, and a nightly run would hang."""
+    raise ConfigError("the key of the client certificate has a passphrase; use one without")
+
+
+async def _drop_body(raw: aiohttp.ClientResponse) -> None:
+    """Be done with a body that nobody wants, and keep the connection if that is cheap."""
+    left = _DROP_BYTES
+    try:
+        # Whatever goes wrong here is no news: the response has been judged by its status already.
+        with suppress(*FOREIGN), anyio.move_on_after(_DROP_S):
+            while left > 0 and (chunk := await raw.content.readany()):
+                left -= len(chunk)
+    finally:
+        raw.release()  # closes the connection unless the body was read to its end
+
+
+def _parse_base(base_url: str) -> URL:
+    try:
+        url = URL(base_url)
+        usable = url.scheme in {"http", "https"} and bool(url.host)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigError("the URL of a source begins with http:// or https:// and a host")
+    if url.user is not None or url.password is not None or url.query_string or url.fragment:
+        raise ConfigError(f"the URL of {_host(url)} has a user, a query or a fragment, which it cannot have")
+    return url
+
+
+def _host(url: URL) -> str:
+    host = url.host_subcomponent or ""
+    return host if url.explicit_port is None else f"{host}:{url.explicit_port}"

@@ -1,0 +1,75 @@
+"""What a status code means, decided by the source's profile. Pure: no clock, no I/O.
+
+The class of the error is the verdict: RetryableError: again; Throttled: slower; SourceError: leave the source alone;
+RefusedError: this resource will not come by this route.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from dicomhaul.errors import (
+    Forbidden,
+    HaulError,
+    NotFound,
+    QuotaExhausted,
+    ServerFailed,
+    SourceDown,
+    Throttled,
+    Unauthorized,
+    Unsupported,
+)
+from dicomhaul.net.retry_after import parse_retry_after
+from dicomhaul.profile import Profile
+
+_DAY_S = 86_400
+
+
+def error_for_status(status: int, headers: Mapping[str, str], profile: Profile, *, now_s: float) -> HaulError:
+    """Return the error that an HTTP status stands for; the caller raises it.
+
+    Args:
+        status: any status that the caller does not take for success.
+        headers: of the response; only `Retry-After` is read. Case-insensitive.
+        profile: its `status` table comes first, then the rules of HTTP: 401 wants credentials, 403 and 404/410 are
+            final for the resource, and so is whatever else is left.
+        now_s: seconds since the epoch, UTC, for dates in `Retry-After` and for the end of the day's quota.
+    """
+    meaning = profile.status
+    what = f"the server answers {_named(status)}"
+    retry_after_s = parse_retry_after(headers.get("Retry-After"), now_s=now_s)
+    if status in meaning.quota:
+        return QuotaExhausted(f"{what}: the day's quota is used up", until_s=_next_midnight_s(now_s))
+    if status in meaning.stop:
+        if status in {401, 403}:
+            return Unauthorized(f"{what}: it gives us nothing")
+        return SourceDown(f"{what}: nothing will come from it until that is mended there")
+    if status in meaning.throttle:
+        return Throttled(what, retry_after_s=retry_after_s)
+    if status in meaning.retry:
+        return ServerFailed(what, retry_after_s=retry_after_s)
+    return _by_http(status, what)
+
+
+def _by_http(status: int, what: str) -> HaulError:
+    match status:
+        case 401:
+            return Unauthorized(f"{what}: it wants credentials, or does not accept ours")
+        case 407:
+            return SourceDown("the proxy wants credentials (407)")
+        case 403:
+            return Forbidden(what, status=status)
+        case 404 | 410:
+            return NotFound(what, status=status)
+    return Unsupported(what, status=status)
+
+
+def _named(status: int) -> str:
+    try:
+        return f"{status} ({HTTPStatus(status).phrase})"
+    except ValueError:
+        return str(status)
+
+
+def _next_midnight_s(now_s: float) -> float:
+    """00:00 UTC of the day after: when the IDC proxy counts anew (servers.md section 3)."""
+    return (now_s // _DAY_S + 1) * _DAY_S
