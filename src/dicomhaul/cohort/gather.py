@@ -1,0 +1,58 @@
+"""What a query names by itself, before any search: its target words and its manifests, read from disk."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicomhaul.cohort.manifest import Entry, parse_manifest
+from dicomhaul.cohort.target import sort_targets
+from dicomhaul.errors import CohortError
+from dicomhaul.model import Query
+
+_MANIFEST_MAX_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the targets name; alternatives, which the query's filters narrow."""
+
+    collections: tuple[str, ...]
+    entries: list[Entry]  # from manifests and from UIDs on the command line, each once
+    digest: str  # SHA-256 over the manifests' text, '' without a manifest: a file can change under its name
+
+
+def gather(query: Query) -> Wanted:
+    """Read the query's targets and manifests. Raises CohortError, naming file and line."""
+    targets = sort_targets(query.targets, lambda word: Path(word).is_file())
+    texts = [(path, _read_text(path)) for path in targets.manifests]
+    if query.manifest is not None:
+        texts.append(("standard input" if targets.stdin else "manifest", query.manifest))
+    elif targets.stdin:
+        raise CohortError("nothing came by standard input for the target -")
+    entries = [Entry(uid=uid) for uid in targets.uids] + [Entry(crdc=uuid) for uuid in targets.crdc]
+    sha256 = hashlib.sha256()
+    for name, text in texts:
+        entries += parse_manifest(text, name)
+        sha256.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    return Wanted(
+        collections=targets.collections,
+        entries=list(dict.fromkeys(entries)),
+        digest=sha256.hexdigest() if texts else "",
+    )
+
+
+def _read_text(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(_MANIFEST_MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise CohortError(f"there is no manifest {path}") from None
+    except OSError as error:
+        raise CohortError(f"cannot read the manifest {path}: {error.strerror}") from None
+    if len(content) > _MANIFEST_MAX_BYTES:
+        raise CohortError(f"{path}: more than {_MANIFEST_MAX_BYTES:,} bytes; split the manifest")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise CohortError(f"{path}, line {line}: not UTF-8 text; save the manifest as UTF-8") from None

@@ -1,0 +1,143 @@
+"""IDC's own cohort: series rows straight from the parquet files of idc-index-data.
+
+`open_idc` resolves the query; what it returns is then summed up by `groups` (no row becomes a Python object) and read
+by `iter_rows`, a batch at a time, so that memory does not grow with the cohort.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import duckdb
+
+from dicomhaul.cohort.gather import Wanted, gather
+from dicomhaul.cohort.manifest import Entry
+from dicomhaul.cohort.names import unknown_name
+from dicomhaul.cohort.narrow import narrow
+from dicomhaul.cohort.sandbox import Sandbox, one_line
+from dicomhaul.cohort.tables import Shelf
+from dicomhaul.errors import CohortError
+from dicomhaul.model import Query, Series
+
+_SIZE = "CAST(round(p.series_size_MB * 1e6) AS BIGINT)"  # the index counts MB of 10^6 bytes
+# Of single instances nobody states the size; of a prior revision nobody states the number of instances.
+_EXPECTED = "CASE WHEN c.sops IS NULL THEN p.instanceCount ELSE len(c.sops) END"
+_BYTES = f"CASE WHEN c.sops IS NULL THEN {_SIZE} END"
+_FROM = "FROM haul.pool p JOIN haul.chosen c USING (row)"
+
+Row = tuple[Series, tuple[str | None, ...]]
+
+
+class Group(NamedTuple):
+    """Totals of the series that have the same first five values. None where nobody states it for all of them."""
+
+    collection: str | None
+    license: str | None
+    modality: str | None
+    bucket: str | None
+    over_limit: bool  # expected bytes of the series are above the limit
+    series: int
+    instances: int | None
+    size_bytes: int | None
+
+
+class IdcCohort:
+    """The series that a query means. Made by `open_idc`.
+
+    Attributes:
+        idc_version: number of the IDC release, such as 25.
+        missing: what the query names and the index does not have, in the query's order.
+        digest: names the index and the manifests that were read; equal digests and equal queries mean equal rows.
+    """
+
+    def __init__(self, box: Sandbox, shelf: Shelf, wanted: Wanted, missing: tuple[Entry, ...]) -> None:
+        self.idc_version = shelf.idc_version
+        self.missing = missing
+        self.digest = index_digest(shelf.index_version, wanted)
+        self._db = box.db
+
+    def groups(self, *, over_bytes: int | None = None) -> list[Group]:
+        """Sum up the cohort. `over_bytes` is the largest series that counts as not `over_limit`."""
+        limit = "false" if over_bytes is None else f"coalesce({_SIZE} > {over_bytes:d}, false)"
+        sql = f"""
+            SELECT p.collection_id, p.license_short_name, p.Modality, p.aws_bucket, {limit} AS over, count(*),
+                CASE WHEN count({_EXPECTED}) = count(*) THEN CAST(sum({_EXPECTED}) AS BIGINT) END,
+                CASE WHEN count({_BYTES}) = count(*) THEN CAST(sum({_BYTES}) AS BIGINT) END
+            {_FROM} GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+        """
+        with _reading():
+            return [Group._make(row) for row in self._db.execute(sql).fetchall()]
+
+    def iter_rows(self, *, fields: Sequence[str] = (), batch: int = 10_000) -> Iterator[list[Row]]:
+        """Yield the series in batches, each with the values of the index columns `fields`, None where empty.
+
+        `folder` of a row is still ''. Raises CohortError if the index has no such column.
+        """
+        names = [self._column(field) for field in fields]
+        extra = "".join(f', CAST(p."{name}" AS VARCHAR)' for name in names)
+        sql = f"""
+            SELECT p.StudyInstanceUID, p.SeriesInstanceUID, p.collection_id, p.PatientID, p.Modality,
+                p.crdc_series_uuid, p.aws_bucket, p.license_short_name, {_EXPECTED}, {_BYTES}, '', c.sops{extra}
+            {_FROM}
+        """
+        width = len(Series._fields)
+        with _reading(), self._db.cursor() as cursor:
+            whole = not cursor.execute("SELECT 1 FROM haul.chosen WHERE sops IS NOT NULL LIMIT 1").fetchall()
+            cursor.execute(sql)
+            while rows := cursor.fetchmany(batch):
+                if whole and not names:
+                    yield [(Series._make(row), ()) for row in rows]
+                else:
+                    yield [(_series(row[:width]), row[width:]) for row in rows]
+
+    def _column(self, field: str) -> str:
+        names = [row[0] for row in self._db.execute("DESCRIBE haul.pool").fetchall() if row[0] != "row"]
+        name = {name.lower(): name for name in names}.get(field.lower())
+        if name is None:
+            raise CohortError(f"IDC's index: {unknown_name('column', field, names)}")
+        return str(name)
+
+
+def index_digest(index_version: str, wanted: Wanted) -> str:
+    """Return a digest of the index (by its version, which never changes its content) and of the manifests read."""
+    return hashlib.sha256(f"idc-index-data {index_version}\0{wanted.digest}".encode()).hexdigest()
+
+
+@contextmanager
+def open_idc(
+    query: Query, *, shelf: Shelf | None = None, notice: Callable[[str], None] | None = None
+) -> Iterator[IdcCohort]:
+    """Resolve a query on IDC's index.
+
+    Args:
+        query: what is wanted; filters intersect, targets and values of one filter are alternatives.
+        shelf: the tables; those of the installed idc-index-data unless given.
+        notice: is told in a line when a table has to be fetched first.
+
+    Raises:
+        CohortError: bad input, an unknown name, SQL that fails or is not a SELECT, a table that cannot be fetched,
+            or nothing matches; the message says which.
+    """
+    wanted = gather(query)
+    shelf = Shelf(notice=notice) if shelf is None else shelf
+    box = Sandbox(shelf)
+    try:
+        yield IdcCohort(box, shelf, wanted, narrow(box, shelf, query, wanted))
+    finally:
+        box.close()
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        raise CohortError(f"IDC's index: {one_line(error)}") from None
+
+
+def _series(values: tuple[object, ...]) -> Series:
+    sops = values[-1]
+    if isinstance(sops, list):
+        values = (*values[:-1], tuple(sops))
+    return Series._make(values)

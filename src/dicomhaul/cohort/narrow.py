@@ -1,0 +1,429 @@
+"""Which rows of IDC's index a query means: targets, SQL and filters, as one table of row numbers in DuckDB.
+
+* Targets (collections, UIDs, manifests) are alternatives; filters intersect; values of one filter are alternatives.
+* A row is a series. Rows of the current index have their number in its file; those of `prior_versions_index` have
+  -1 - number, and take part only where their `crdc_series_uuid` is named.
+* Some sources name instances: then a row carries their SOP Instance UIDs, else NULL for all.
+
+Everything lives in the schema `haul` of the sandbox, so it cannot clash with the tables that users know.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import duckdb
+
+from dicomhaul.cohort.dates import DateRange, parse_date_range
+from dicomhaul.cohort.gather import Wanted
+from dicomhaul.cohort.manifest import Entry
+from dicomhaul.cohort.names import unknown_name
+from dicomhaul.cohort.sandbox import Sandbox, column, one_line, quoted
+from dicomhaul.cohort.tables import Shelf
+from dicomhaul.errors import CohortError
+from dicomhaul.model import Query
+
+_CHUNK = 20_000  # entries handed to DuckDB at once: its list parameters are roomy
+
+# What a user's SELECT can name series by, the most telling first; the columns of one way stand together.
+_WAYS = (
+    ("crdc_series_uuid", "SOPInstanceUID"),
+    ("SeriesInstanceUID", "SOPInstanceUID"),
+    ("crdc_series_uuid",),
+    ("SeriesInstanceUID",),
+    ("series_aws_url",),
+    ("StudyInstanceUID",),
+    ("collection_id", "PatientID"),
+    ("PatientID",),
+    ("collection_id",),
+)
+
+
+class _Step(NamedTuple):
+    label: str  # as in a message; without values that name patients
+    condition: str  # on a row of haul.pool
+    values: tuple[Any, ...] = ()
+    column: str | None = None  # whose remaining values help when nothing is left
+    wanted: str = ""  # what was asked of that column
+
+
+def narrow(box: Sandbox, shelf: Shelf, query: Query, wanted: Wanted) -> tuple[Entry, ...]:
+    """Fill the table haul.chosen(row, sops) with what the query means.
+
+    Returns what was named and is not in the index. Raises CohortError if nothing is asked for, a name is unknown, or
+    nothing is left.
+    """
+    return _Narrowing(box, shelf, query, wanted).run()
+
+
+class _Narrowing:
+    def __init__(self, box: Sandbox, shelf: Shelf, query: Query, wanted: Wanted) -> None:
+        self._box = box
+        self._db = box.db
+        self._shelf = shelf
+        self._query = query
+        self._wanted = wanted
+        self._idc = f"IDC v{shelf.idc_version}"
+        self._missing: list[Entry] = []
+        self._with_sops: list[str] = []  # tables (row, sops)
+
+    def run(self) -> tuple[Entry, ...]:
+        query, wanted = self._query, self._wanted
+        self._check_asked()
+        self._check_names("collection", "collection_id", (*wanted.collections, *query.collection))
+        self._check_names("modality", "Modality", query.modality)
+        way = self._run_sql()
+        self._make_pool(way)
+        steps = self._steps(way)
+        self._choose(steps)
+        return tuple(dict.fromkeys(self._missing))
+
+    # --- what was asked ------------------------------------------------------------------------------------------
+
+    def _check_asked(self) -> None:
+        query, wanted = self._query, self._wanted
+        if query.search:
+            raise CohortError("--search asks a DICOMweb server; on IDC use filters, --where or --sql")
+        filters = (query.collection, query.modality, query.patient, query.study, query.series, query.instance)
+        if not (
+            wanted.collections or wanted.entries or any(filters) or query.crdc
+            or query.study_date or query.where or query.sql or query.everything
+        ):  # fmt: skip
+            raise CohortError("nothing is asked for: name a collection, a UID, a manifest or a filter, or use --all")
+
+    def _check_names(self, what: str, name: str, values: Iterable[str]) -> None:
+        values = tuple(values)
+        if not values:
+            return
+        known = column(self._rows(f'SELECT DISTINCT "{name}" FROM "index" WHERE "{name}" IS NOT NULL'))  # noqa: S608 (our names)
+        for value in values:
+            if value not in known:
+                raise CohortError(f"{self._idc}: {unknown_name(what, value, known)}")
+
+    def _run_sql(self) -> tuple[str, ...]:
+        # haul.picked holds what the user's SELECT names; returns the columns it has.
+        if self._query.sql is None:
+            return ()
+        relation = self._box.select(self._query.sql)
+        has = {name.lower(): name for name in reversed(relation.columns)}
+        way = next((way for way in _WAYS if all(name.lower() in has for name in way)), None)
+        if way is None:
+            raise CohortError(
+                "--sql must select SeriesInstanceUID (or crdc_series_uuid, StudyInstanceUID, PatientID, collection_id; "
+                f"SOPInstanceUID only together with SeriesInstanceUID); it selects {', '.join(relation.columns)}"
+            )
+        picks = ", ".join(f"CAST({_identifier(has[name.lower()])} AS VARCHAR) AS {name}" for name in way)
+        try:
+            relation.project(picks).distinct().create("haul.picked")
+        except duckdb.Error as error:
+            raise CohortError(f"--sql: {one_line(error)}") from None
+        if way == ("series_aws_url",):
+            self._run(r"""
+                CREATE OR REPLACE TABLE haul.picked AS
+                SELECT regexp_extract(series_aws_url, '^s3://[^/]+/([^/]+)/', 1) AS crdc_series_uuid FROM haul.picked
+            """)
+            way = ("crdc_series_uuid",)
+        if not self._rows("SELECT 1 FROM haul.picked LIMIT 1"):
+            raise CohortError("--sql selects no row")
+        return way
+
+    # --- rows to choose from -------------------------------------------------------------------------------------
+
+    def _make_pool(self, way: tuple[str, ...]) -> None:
+        index = quoted(str(self._shelf.bundled["index"]))
+        prior = quoted(str(self._shelf.bundled["prior_versions_index"]))
+        crdc = [entry.crdc for entry in self._wanted.entries if entry.crdc is not None]
+        self._run("CREATE TABLE haul.crdc (uuid VARCHAR)")
+        self._load("haul.crdc", [crdc + [uuid.lower() for uuid in self._query.crdc]])
+        if "crdc_series_uuid" in way:
+            self._run("INSERT INTO haul.crdc SELECT crdc_series_uuid FROM haul.picked")
+        current = f"""
+            SELECT file_row_number AS row, * EXCLUDE (file_row_number)
+            FROM read_parquet({index}, file_row_number = true)
+        """  # noqa: S608 (quoted)
+        self._run(
+            f"""
+            CREATE TABLE haul.prior AS
+            SELECT -1 - file_row_number AS row,
+                * EXCLUDE (file_row_number, gcs_bucket, min_idc_version, max_idc_version)
+            FROM read_parquet({prior}, file_row_number = true)
+            WHERE crdc_series_uuid IN (SELECT uuid FROM haul.crdc)
+            QUALIFY row_number() OVER (PARTITION BY crdc_series_uuid ORDER BY max_idc_version DESC) = 1
+            """  # noqa: S608 (quoted)
+        )
+        if self._rows("SELECT 1 FROM haul.prior LIMIT 1"):
+            current = f"{current} UNION ALL BY NAME SELECT * FROM haul.prior"  # noqa: S608 (our own words)
+        self._run(f"CREATE VIEW haul.pool AS {current}")
+
+    # --- the conditions ------------------------------------------------------------------------------------------
+
+    def _steps(self, way: tuple[str, ...]) -> list[_Step]:
+        query = self._query
+        steps: list[_Step] = []
+        if self._wanted.collections or self._wanted.entries:
+            steps.append(self._target_step())
+        steps += self._in_step("--collection", "collection_id", query.collection)
+        steps += self._in_step("--modality", "Modality", query.modality)
+        steps += self._in_step("--patient", "PatientID", query.patient)
+        steps += self._in_step("--study", "StudyInstanceUID", query.study)
+        steps += self._in_step("--series", "SeriesInstanceUID", query.series)
+        steps += self._in_step("--crdc-series-uuid", "crdc_series_uuid", [uuid.lower() for uuid in query.crdc])
+        if query.study_date is not None:
+            steps.append(_date_step(query.study_date, parse_date_range(query.study_date)))
+        if way:
+            steps.append(self._sql_step(way))
+        if query.where is not None:
+            steps.append(self._where_step(query.where))
+        if query.instance:
+            steps.append(self._instance_step(steps))
+        return steps
+
+    def _in_step(self, flag: str, name: str, values: Sequence[str]) -> list[_Step]:
+        if not values:
+            return []
+        condition = f'p."{name}" IN (SELECT unnest(?::VARCHAR[]))'
+        self._note_unknown(name, values)
+        shown = "" if name == "PatientID" else f" {','.join(values[:3])}{',…' if len(values) > 3 else ''}"
+        hint = name if name in {"collection_id", "Modality"} else None
+        return [_Step(f"{flag}{shown}", condition, (list(values),), hint, ", ".join(values[:3]))]
+
+    def _note_unknown(self, name: str, values: Sequence[str]) -> None:
+        field = {"StudyInstanceUID": "study", "SeriesInstanceUID": "series", "crdc_series_uuid": "crdc"}.get(name)
+        if field is None and name != "PatientID":
+            return  # checked by name
+        unknown = column(
+            self._rows(
+                f"""
+                SELECT value FROM (SELECT unnest(?::VARCHAR[]) AS value)
+                WHERE value NOT IN (SELECT "{name}" FROM haul.pool WHERE "{name}" IS NOT NULL)
+                """,  # noqa: S608 (our names)
+                [list(values)],
+            )
+        )
+        if unknown and field is None:
+            raise CohortError(f"--patient: {self._idc} does not have {len(unknown)} of the {len(values)} named")
+        self._missing += [Entry(**{field: value}) for value in unknown if field is not None]
+
+    def _target_step(self) -> _Step:
+        # haul.entry holds the entries; haul.hit says which rows each of them means.
+        entries = self._wanted.entries
+        self._run("CREATE TABLE haul.entry (study VARCHAR, series VARCHAR, sop VARCHAR, crdc VARCHAR, uid VARCHAR)")
+        self._load("haul.entry", [[entry[at] for entry in entries] for at in range(5)])
+        self._run("ALTER TABLE haul.entry ADD COLUMN n INTEGER")
+        self._run("UPDATE haul.entry SET n = rowid")
+        self._run("CREATE TABLE haul.hit (n INTEGER, row BIGINT, sop VARCHAR)")
+        self._hit("p.crdc_series_uuid = e.crdc")
+        self._hit(
+            "e.crdc IS NULL AND p.SeriesInstanceUID = e.series AND coalesce(e.study, p.StudyInstanceUID) = "
+            "p.StudyInstanceUID AND p.row >= 0"
+        )
+        self._hit("e.crdc IS NULL AND e.series IS NULL AND p.StudyInstanceUID = e.study AND p.row >= 0", sop="NULL")
+        self._hit("p.StudyInstanceUID = e.uid AND p.row >= 0")
+        self._hit("p.SeriesInstanceUID = e.uid AND p.row >= 0")
+        loose = self._rows("""
+            SELECT n, coalesce(uid, sop) FROM haul.entry ANTI JOIN haul.hit USING (n)
+            WHERE crdc IS NULL AND series IS NULL AND coalesce(uid, sop) IS NOT NULL
+        """)
+        if loose:
+            self._hit_instances([uid for _, uid in loose])
+        self._missing += [
+            entries[n] for (n,) in self._rows("SELECT n FROM haul.entry ANTI JOIN haul.hit USING (n) ORDER BY n")
+        ]
+        if len(self._missing) == len(entries) and not self._wanted.collections:
+            raise CohortError(f"{self._idc} has nothing of what is named: {describe_missing(self._missing)}")
+        self._run(
+            """
+            CREATE TABLE haul.target AS
+            SELECT row, CASE WHEN bool_or(sop IS NULL) THEN NULL ELSE list(DISTINCT sop ORDER BY sop) END AS sops
+            FROM (
+                SELECT row, sop FROM haul.hit
+                UNION ALL
+                SELECT row, NULL FROM haul.pool WHERE collection_id IN (SELECT unnest(?::VARCHAR[])) AND row >= 0
+            ) GROUP BY row
+            """,
+            [list(self._wanted.collections)],
+        )
+        self._with_sops.append("haul.target")
+        label = ", ".join((*self._wanted.collections, *map(str, entries[:2])))
+        more = "" if len(entries) <= 2 else f" and {len(entries) - 2:,} more"
+        return _Step(label + more, "p.row IN (SELECT row FROM haul.target)")
+
+    def _hit(self, condition: str, sop: str = "e.sop") -> None:
+        self._run(f"INSERT INTO haul.hit SELECT e.n, p.row, {sop} FROM haul.entry e JOIN haul.pool p ON {condition}")  # noqa: S608 (our own words)
+
+    def _hit_instances(self, sops: list[str]) -> None:
+        try:
+            self._box.need("sm_instance_index")
+        except CohortError as error:
+            raise CohortError(
+                f"{sops[0]} is no study or series of {self._idc}, and to see whether it is an instance: {error}"
+            ) from None
+        self._run("""
+            INSERT INTO haul.hit
+            SELECT e.n, p.row, s.SOPInstanceUID
+            FROM haul.entry e
+            JOIN sm_instance_index s ON s.SOPInstanceUID = coalesce(e.uid, e.sop)
+            JOIN haul.pool p ON p.SeriesInstanceUID = s.SeriesInstanceUID AND p.row >= 0
+            WHERE e.crdc IS NULL AND e.series IS NULL AND coalesce(e.study, p.StudyInstanceUID) = p.StudyInstanceUID
+        """)
+
+    def _sql_step(self, way: tuple[str, ...]) -> _Step:
+        keys = [name for name in way if name != "SOPInstanceUID"]
+        same = " AND ".join(f'p."{key}" = k."{key}"' for key in keys)
+        admit = "true" if "crdc_series_uuid" in way else "p.row >= 0"
+        sops = "list(DISTINCT k.SOPInstanceUID ORDER BY k.SOPInstanceUID)" if "SOPInstanceUID" in way else "NULL"
+        self._run(
+            f"""
+            CREATE TABLE haul.by_sql AS SELECT p.row, CAST({sops} AS VARCHAR[]) AS sops
+            FROM haul.picked k JOIN haul.pool p ON {same} AND {admit} GROUP BY p.row
+            """  # noqa: S608 (our own words)
+        )
+        if "SOPInstanceUID" in way:
+            self._with_sops.append("haul.by_sql")
+        return _Step("--sql", "p.row IN (SELECT row FROM haul.by_sql)")
+
+    def _where_step(self, where: str) -> _Step:
+        relation = self._box.filter(self._db.sql("SELECT * FROM haul.pool"), where)
+        try:
+            relation.project("row").create("haul.by_where")
+        except duckdb.Error as error:
+            raise CohortError(f"--where: {one_line(error)}") from None
+        return _Step("--where", "p.row IN (SELECT row FROM haul.by_where)")
+
+    def _instance_step(self, others: list[_Step]) -> _Step:
+        # Only slide microscopy has an index of instances. One series makes it needless.
+        sops = list(self._query.instance)
+        rows = column(self._rows(*_select("p.row", others, " LIMIT 2")))
+        self._run("CREATE TABLE haul.instance (row BIGINT, sops VARCHAR[])")
+        if len(rows) == 1 and others:
+            self._run("INSERT INTO haul.instance VALUES (?, ?)", [rows[0], sops])
+        else:
+            try:
+                self._box.need("sm_instance_index")
+            except CohortError as error:
+                raise CohortError(f"--instance without one --series UID needs an index: {error}") from None
+            self._run(
+                """
+                INSERT INTO haul.instance
+                SELECT p.row, list(DISTINCT s.SOPInstanceUID ORDER BY s.SOPInstanceUID)
+                FROM sm_instance_index s JOIN haul.pool p USING (SeriesInstanceUID)
+                WHERE s.SOPInstanceUID IN (SELECT unnest(?::VARCHAR[])) AND p.row >= 0 GROUP BY p.row
+                """,
+                [sops],
+            )
+            found = set(column(self._rows("SELECT unnest(sops) FROM haul.instance")))
+            self._missing += [Entry(sop=sop) for sop in sops if sop not in found]
+            if not found:
+                raise CohortError(
+                    "--instance: none of them is in IDC's index of instances, which lists slide microscopy only; "
+                    "name the series too: --series UID --instance UID"
+                )
+        self._with_sops.append("haul.instance")
+        return _Step("--instance", "p.row IN (SELECT row FROM haul.instance)")
+
+    # --- the choice ----------------------------------------------------------------------------------------------
+
+    def _choose(self, steps: list[_Step]) -> None:
+        sops = "CAST(NULL AS VARCHAR[])"
+        joins = ""
+        for at, table in enumerate(self._with_sops):
+            joins += f" LEFT JOIN {table} s{at} USING (row)"
+            mine = f"s{at}.sops"
+            sops = (
+                f"CASE WHEN {mine} IS NULL THEN {sops} WHEN {sops} IS NULL THEN {mine} "
+                f"ELSE list_intersect({sops}, {mine}) END"
+            )
+        sql, values = _select("p.row", steps, self._limit())
+        self._run(
+            f"CREATE TABLE haul.chosen AS SELECT row, {sops} AS sops FROM ({sql}) p{joins}",  # noqa: S608 (our own words)
+            values,
+        )
+        self._run("DELETE FROM haul.chosen WHERE len(sops) = 0")
+        if not self._rows("SELECT 1 FROM haul.chosen LIMIT 1"):
+            raise CohortError(self._why_empty(steps))
+        self._refuse_two_revisions()
+
+    def _limit(self) -> str:
+        if self._query.limit_series is None:
+            return ""
+        if self._query.limit_series < 1:
+            raise CohortError("--limit-series must be 1 or more")
+        order = "p.collection_id, p.PatientID, p.StudyInstanceUID, p.SeriesInstanceUID, p.row"
+        return f" ORDER BY {order} LIMIT {self._query.limit_series:d}"
+
+    def _refuse_two_revisions(self) -> None:
+        if not self._rows("SELECT 1 FROM haul.chosen WHERE row < 0 LIMIT 1"):
+            return
+        twice = column(
+            self._rows("""
+                SELECT SeriesInstanceUID FROM haul.pool SEMI JOIN haul.chosen USING (row)
+                GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL
+            """)
+        )
+        if twice:
+            raise CohortError(
+                f"{len(twice):,} series are asked for in more than one revision, and a destination holds one "
+                f"(the first: series {twice[0]})"
+            )
+
+    def _why_empty(self, steps: list[_Step]) -> str:
+        for at, step in enumerate(steps):
+            if not self._rows(*_select("1", steps[: at + 1], " LIMIT 1")):
+                before = " and ".join(other.label for other in steps[:at]) or self._idc
+                return f"nothing is left: {self._hint(step, steps[:at], before)}"
+        return "nothing is left: the instances that are named do not belong to the series that are left"
+
+    def _hint(self, step: _Step, before: list[_Step], scope: str) -> str:
+        if step.column is None or not before:
+            return f"{scope} has nothing that matches {step.label}"
+        sql, values = _select(f'DISTINCT p."{step.column}" AS value', before, "")
+        has = column(self._rows(f"SELECT value FROM ({sql}) WHERE value IS NOT NULL ORDER BY 1 LIMIT 30", values))  # noqa: S608 (our own words)
+        named = (*self._wanted.collections, *self._query.collection)
+        if len(before) == 1 and len(named) == 1:
+            scope = f"collection {named[0]}"
+        what = {"collection_id": "collection", "Modality": "modality"}.get(step.column, step.column)
+        return f"{scope} has no {what} {step.wanted}; it has {', '.join(has)}"
+
+    # --- DuckDB --------------------------------------------------------------------------------------------------
+
+    def _run(self, sql: str, values: Sequence[Any] = ()) -> None:
+        try:
+            self._db.execute(sql, list(values))
+        except duckdb.Error as error:
+            raise CohortError(f"IDC's index: {one_line(error)}") from None
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(sql, list(values)).fetchall()
+        except duckdb.Error as error:
+            raise CohortError(f"IDC's index: {one_line(error)}") from None
+
+    def _load(self, table: str, columns: list[list[Any]]) -> None:
+        picks = ", ".join("unnest(?::VARCHAR[])" for _ in columns)
+        for start in range(0, len(columns[0]), _CHUNK):
+            self._run(f"INSERT INTO {table} SELECT {picks}", [values[start : start + _CHUNK] for values in columns])
+
+
+def describe_missing(missing: Sequence[Entry]) -> str:
+    """Say in one line what was named and is not there: how many, and the first few."""
+    first = ", ".join(str(entry) for entry in missing[:3])
+    return first if len(missing) <= 3 else f"{len(missing):,} ({first}, …)"
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _select(what: str, steps: Sequence[_Step], tail: str) -> tuple[str, list[Any]]:
+    conditions = " AND ".join(step.condition for step in steps) or "p.row >= 0"
+    values = [value for step in steps for value in step.values]
+    return f"SELECT {what} FROM haul.pool p WHERE {conditions}{tail}", values  # noqa: S608 (our own words)
+
+
+def _date_step(text: str, dates: DateRange) -> _Step:
+    # The index writes days as YYYY-MM-DD, so that text compares as days do; no day matches no range.
+    conditions = []
+    if dates.first is not None:
+        conditions.append(f"p.StudyDate >= '{dates.first.isoformat()}'")
+    if dates.last is not None:
+        conditions.append(f"p.StudyDate <= '{dates.last.isoformat()}'")
+    return _Step(f"--study-date {text.strip()}", " AND ".join(conditions))

@@ -1,0 +1,127 @@
+"""DuckDB behind glass: reads the tables of a shelf, and nothing else, whatever the SQL says.
+
+SQL can come from a shared job file. It must be a single SELECT; it can open no file but the tables', write none,
+reach no network, load no extension, see no Python variable, and change none of these settings.
+"""
+
+import os
+import re
+from typing import Any
+
+import duckdb
+
+from dicomhaul.cohort.names import nearest
+from dicomhaul.cohort.tables import Shelf
+from dicomhaul.errors import CohortError
+
+_MEMORY_LIMIT = "400MB"  # of the 700 MB that the planning process may take
+_NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
+
+
+def quoted(text: str) -> str:
+    """Return `text` as an SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class Sandbox:
+    """A DuckDB connection with a view for each table of the shelf, by the names that idc-index documents.
+
+    Views of tables that are not in the wheel appear when SQL first names them, and are fetched then.
+
+    Attributes:
+        db: the connection. Whoever uses it with SQL of his own takes care of what he says.
+    """
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self.db = duckdb.connect(
+            config={
+                "threads": min(os.cpu_count() or 1, 4),
+                "memory_limit": _MEMORY_LIMIT,
+                "temp_directory": "",  # no spill files: the default is a folder where the user happens to stand
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            }
+        )
+        self.db.execute("CREATE SCHEMA haul")
+        for name, path in shelf.bundled.items():
+            self._add_view(name, str(path))
+        allowed = ", ".join(quoted(str(path)) for path in (*shelf.bundled.values(), *shelf.fetchable.values()))
+        for setting in (
+            "python_enable_replacements = false",
+            f"allowed_paths = [{allowed}]",
+            "enable_external_access = false",
+            "lock_configuration = true",
+        ):
+            self.db.execute(f"SET {setting}")
+
+    def close(self) -> None:
+        """Free the memory."""
+        self.db.close()
+
+    def select(self, sql: str) -> duckdb.DuckDBPyRelation:
+        """Bind a user's SELECT; it runs when the relation is used. Raises CohortError."""
+        try:
+            statements = self.db.extract_statements(sql)
+        except duckdb.Error as error:
+            raise CohortError(f"--sql: {one_line(error)}") from None
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise CohortError("--sql takes one single SELECT statement")
+        while True:
+            try:
+                return self.db.sql(statements[0])
+            except duckdb.Error as error:
+                self._add_missing(error, "--sql")
+
+    def filter(self, relation: duckdb.DuckDBPyRelation, where: str) -> duckdb.DuckDBPyRelation:
+        """Narrow `relation` by a user's condition, in which it is called `index`. Raises CohortError."""
+        while True:
+            try:
+                return relation.set_alias("index").filter(where)
+            except duckdb.Error as error:
+                self._add_missing(error, "--where")
+
+    def need(self, table: str) -> None:
+        """Make the view of a table that is not in the wheel. Raises CohortError if it cannot be fetched."""
+        self._add_view(table, str(self._shelf.ensure(table)))
+
+    def _add_view(self, name: str, path: str) -> None:
+        try:
+            sql = f'CREATE VIEW IF NOT EXISTS "{name}" AS SELECT * FROM read_parquet({quoted(path)})'  # noqa: S608 (quoted)
+            self.db.execute(sql)
+        except duckdb.Error as error:
+            raise CohortError(f"the table {name} of IDC's index cannot be read: {one_line(error)}") from None
+
+    def _add_missing(self, error: duckdb.Error, what: str) -> None:
+        # Binding stops at the first unknown table: fetch it, and the caller binds again.
+        match = _NO_TABLE.search(str(error)) if isinstance(error, duckdb.CatalogException) else None
+        if match is None:
+            raise CohortError(f"{what}: {one_line(error)}") from None
+        table = match[1].strip('"')
+        known = {name.lower(): name for name in self._shelf.fetchable}.get(table.lower())
+        if known is not None:
+            self.need(known)
+            return
+        names = (*self._shelf.bundled, *self._shelf.fetchable)
+        close = nearest(table, names)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(sorted(names))}"
+        raise CohortError(
+            f"{what}: there is no table {table}; {hint} (IDC's clinical tables themselves are not supported, "
+            "only clinical_index, which describes them)"
+        ) from None
+
+
+def one_line(error: duckdb.Error) -> str:
+    """Say what DuckDB says, in one line, with the names it proposes and without the user's SQL."""
+    lines: list[str] = []
+    for line in str(error).splitlines():
+        if line.startswith("LINE "):
+            break
+        if line.strip():
+            lines.append(line.strip())
+    return " ".join(lines)
+
+
+def column(rows: list[tuple[Any, ...]]) -> list[Any]:
+    """Return the first column of what `fetchall` returned."""
+    return [row[0] for row in rows]
