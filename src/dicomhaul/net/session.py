@@ -4,8 +4,10 @@ What it sees to: timeouts on connecting and on silence but none in total, TLS, p
 limits above aiohttp's, one replay with fresh credentials after a 401. Credentials go to the host they are for
 (scheme, name and port alike) and nowhere else. Cookies are not kept, `~/.netrc` is not read.
 
-What it does not: judge a status (`verdict`), try again (`retry`), wait for its turn (`gate`). Bodies of responses
-with status 300 and above are dropped unread, so that nothing they hold can get into a message.
+A status of 300 and above is raised as what `verdict` makes of it. Its body is dropped unread, so that nothing it holds
+can get into a message.
+
+What it does not: try again (`retry`), wait for its turn (`gate`).
 """
 
 import json
@@ -26,6 +28,7 @@ from dicomhaul.errors import ConfigError, Forbidden, Truncated, Unauthorized, Un
 from dicomhaul.events import Tally
 from dicomhaul.net.foreign import FOREIGN, error_for
 from dicomhaul.net.proxy import Proxies
+from dicomhaul.net.verdict import error_for_status
 from dicomhaul.ports import Clock, Credentials
 from dicomhaul.profile import Profile
 
@@ -62,7 +65,7 @@ class Endpoint:
 
 
 class Response:
-    """The response to one GET, inside its `async with`."""
+    """The successful response (2xx) to one GET, inside its `async with`."""
 
     __slots__ = ("_host", "_raw", "headers", "status")
 
@@ -78,12 +81,12 @@ class Response:
         return self.headers.get("Content-Type")
 
     def iter_chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives, in chunks of any size; nothing for a status of 300 and above.
+        """Yield the body as it arrives, in chunks of any size.
 
         Raises Disconnected when a body ends before its stated end, TimedOut when nothing comes for too long. A body
         that is ended by closing the connection states no end.
         """
-        return _Chunks(None if self.status >= 300 else self._raw.content, self._host)
+        return _Chunks(self._raw.content, self._host)
 
     async def read(self, limit_bytes: int) -> bytes:
         """Return the whole body. Raises Unsupported if it is longer than `limit_bytes`; else as `iter_chunks`."""
@@ -125,7 +128,7 @@ class _Chunks:
 
     __slots__ = ("_content", "_host")
 
-    def __init__(self, content: aiohttp.StreamReader | None, host: str) -> None:
+    def __init__(self, content: aiohttp.StreamReader, host: str) -> None:
         self._content = content
         self._host = host
 
@@ -133,8 +136,6 @@ class _Chunks:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._content is None:
-            raise StopAsyncIteration
         try:
             chunk = await self._content.readany()
         except FOREIGN as error:
@@ -153,6 +154,7 @@ class Session:
         endpoint: Endpoint,
         credentials: Credentials,
         *,
+        clock: Clock,
         tally: Tally,
         on_answer: Callable[[], None],
         tls: "_Tls",
@@ -163,6 +165,8 @@ class Session:
         self._origin = self._base.origin()
         self._host = _host(self._base)
         self._credentials = credentials
+        self._clock = clock
+        self._profile = endpoint.profile
         self._proxies = endpoint.proxies
         self._tally = tally
         self._on_answer = on_answer
@@ -170,7 +174,7 @@ class Session:
 
     @asynccontextmanager
     async def get(self, path: str, *, accept: str, params: Sequence[tuple[str, str]] = ()) -> AsyncIterator[Response]:
-        """GET `path`, relative to the base URL, and give the response, whatever its status.
+        """GET `path`, relative to the base URL, and give the response if it is a success (2xx).
 
         Args:
             path: '' for the base URL itself; no leading slash, no query, never an absolute URL.
@@ -182,19 +186,23 @@ class Session:
             SourceDown: TLS or a proxy will not have us, whatever we ask for.
             Unauthorized: no credentials are to be had, or the host refused the newest.
             Unsupported, Forbidden: a redirect that cannot be followed.
+            HaulError: any other status, as `verdict.error_for_status` has it.
         """
         raw = await self._send(self._url(path, params), accept)
         async with raw:
             if raw.status >= 300:
                 await _drop_body(raw)
+                raise error_for_status(raw.status, raw.headers, self._profile, now_s=self._clock.now(), host=self._host)
             yield Response(raw, self._host)
 
     def _url(self, path: str, params: Sequence[tuple[str, str]]) -> URL:
-        if path.startswith("/") or "://" in path or "?" in path or "#" in path:
-            raise ValueError("a path is relative to the base URL, and has no query")
+        if path.startswith("/") or "://" in path or "?" in path or "#" in path or ".." in path:
+            raise ValueError("a path stays below the base URL, and has no query")
         url = URL(f"{self._prefix}/{path}") if path else self._base
-        # A space as %20: not every server takes a plus sign for one.
-        return url.with_query(urlencode(params, quote_via=quote, safe=",*")) if params else url
+        if not params:
+            return url
+        # A space as %20, which yarl does not do: not every server takes a plus sign for one.
+        return URL(f"{url}?{urlencode(params, quote_via=quote, safe=',*')}", encoded=True)
 
     async def _send(self, url: URL, accept: str) -> aiohttp.ClientResponse:
         authorization = await self._credentials.authorization()
@@ -285,7 +293,7 @@ async def open_session(
     Args:
         endpoint: where, and how to connect.
         credentials: who we are there.
-        clock: for the moment that transports need after closing.
+        clock: for dates in headers, and for the moment that transports need after closing.
         tally: its `requests` is counted up, redirects and replays included.
         on_answer: called whenever the host answers, whatever the status.
 
@@ -313,7 +321,7 @@ async def open_session(
         trust_env=False,  # it would send what ~/.netrc holds
     )
     try:
-        yield Session(client, endpoint, credentials, tally=tally or Tally(), on_answer=on_answer, tls=tls)
+        yield Session(client, endpoint, credentials, clock=clock, tally=tally or Tally(), on_answer=on_answer, tls=tls)
     finally:
         with anyio.CancelScope(shield=True):
             await client.close()

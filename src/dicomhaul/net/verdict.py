@@ -24,7 +24,9 @@ from dicomhaul.profile import Profile
 _DAY_S = 86_400
 
 
-def error_for_status(status: int, headers: Mapping[str, str], profile: Profile, *, now_s: float) -> HaulError:
+def error_for_status(
+    status: int, headers: Mapping[str, str], profile: Profile, *, now_s: float, host: str
+) -> HaulError:
     """Return the error that an HTTP status stands for; the caller raises it.
 
     Args:
@@ -33,9 +35,10 @@ def error_for_status(status: int, headers: Mapping[str, str], profile: Profile, 
         profile: its `status` table comes first, then the rules of HTTP: 401 wants credentials, 403 and 404/410 are
             final for the resource, and so is whatever else is left.
         now_s: seconds since the epoch, UTC, for dates in `Retry-After` and for the end of the day's quota.
+        host: how the message calls the server.
     """
     meaning = profile.status
-    what = f"the server answers {_named(status)}"
+    what = f"{host} answers {_named(status)}"
     retry_after_s = parse_retry_after(headers.get("Retry-After"), now_s=now_s)
     if status in meaning.quota:
         return QuotaExhausted(f"{what}: the day's quota is used up", until_s=_next_midnight_s(now_s))
