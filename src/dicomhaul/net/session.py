@@ -46,7 +46,7 @@ _DROP_S = 2.0  # and if that takes longer, the connection is not worth it
 class Endpoint:
     """Where a host is and how to connect to it.
 
-    `base_url` holds no credentials (`auth.split_userinfo` takes them out) and no query. `ca_file` is used in place of
+    `base_url` holds no credentials and no query. `ca_file` is used in place of
     the system's authorities. `max_connections` bounds open connections.
     """
 

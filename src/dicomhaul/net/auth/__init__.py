@@ -6,7 +6,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 from dicomhaul.errors import ConfigError
 from dicomhaul.net.auth.fixed import BasicCredentials, NoCredentials, TokenCredentials, TokenFileCredentials
@@ -14,29 +13,13 @@ from dicomhaul.net.auth.renewed import RenewedCredentials
 from dicomhaul.ports import Clock, Credentials
 from dicomhaul.profile import Profile
 
-__all__ = ["AuthKind", "credentials_for", "split_userinfo"]
+__all__ = ["AuthKind", "credentials_for"]
 
 AuthKind = Literal["none", "basic", "bearer", "google", "azure"]
 
 TOKEN = "DICOMHAUL_TOKEN"  # noqa: S105 - the name of a variable
 USER = "DICOMHAUL_USER"
 PASSWORD = "DICOMHAUL_PASSWORD"  # noqa: S105 - likewise
-
-
-def split_userinfo(url: str) -> tuple[str, tuple[str, str] | None]:
-    """Take `user:password@` out of a URL: returns the URL without, and the pair, or None if there was none.
-
-    Raises ConfigError for what is no URL.
-    """
-    try:
-        parts = urlsplit(url)
-        user = parts.username
-    except ValueError:
-        raise ConfigError("the URL of the source cannot be read") from None
-    if user is None:
-        return url, None
-    where = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=where)), (unquote(user), unquote(parts.password or ""))
 
 
 def credentials_for(
@@ -46,7 +29,8 @@ def credentials_for(
     environ: Mapping[str, str],
     clock: Clock,
     token_file: Path | None = None,
-    userinfo: tuple[str, str] | None = None,
+    user: str | None = None,
+    password: str | None = None,
 ) -> Credentials:
     """Return what authenticates us to a source.
 
@@ -59,16 +43,17 @@ def credentials_for(
         environ: the environment.
         clock: for the end of tokens.
         token_file: holds a bearer token; read again when it changes.
-        userinfo: user and password, from `split_userinfo`.
+        user: as the source's URL had it; None: DICOMHAUL_USER and DICOMHAUL_PASSWORD.
+        password: as the source's URL had it.
 
     Raises ConfigError, naming the variable or file, when what the kind needs is missing or unusable. Google and Azure
     are first asked when the first request is made.
     """
-    match kind or _kind_from(profile, environ, token_file=token_file, userinfo=userinfo):
+    match kind or _kind_from(profile, environ, token_file=token_file, user=user):
         case "none":
             return NoCredentials()
         case "basic":
-            return BasicCredentials(*_user(environ, userinfo))
+            return BasicCredentials(*_pair(environ, user, password))
         case "bearer" if token_file is not None:
             return TokenFileCredentials(token_file)
         case "bearer":
@@ -90,11 +75,11 @@ def _kind_from(
     environ: Mapping[str, str],
     *,
     token_file: Path | None,
-    userinfo: tuple[str, str] | None,
+    user: str | None,
 ) -> AuthKind:
     if token_file is not None:
         return "bearer"
-    if userinfo is not None:
+    if user is not None:
         return "basic"
     if profile.auth.kind == "none" and profile.url is None:
         if environ.get(TOKEN):
@@ -104,9 +89,9 @@ def _kind_from(
     return profile.auth.kind
 
 
-def _user(environ: Mapping[str, str], userinfo: tuple[str, str] | None) -> tuple[str, str]:
-    if userinfo is not None:
-        return userinfo
+def _pair(environ: Mapping[str, str], user: str | None, password: str | None) -> tuple[str, str]:
+    if user is not None:
+        return user, password or ""
     if not environ.get(USER):
         raise ConfigError(f"a user is needed: set {USER} and {PASSWORD}")
     return environ[USER], environ.get(PASSWORD, "")
