@@ -24,7 +24,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dicomhaul.errors import ConfigError
 
@@ -102,6 +102,15 @@ class Rule(_Table):
     chance: float | None = Field(default=None, ge=0, le=1)
     each_path: bool = False
     most: int | None = Field(default=None, ge=1)
+
+    @field_validator("path")
+    @classmethod
+    def _check_path(cls, path: str) -> str:
+        try:
+            re.compile(path)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return path
 
 
 class _File(_Table):

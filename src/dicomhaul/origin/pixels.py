@@ -55,12 +55,12 @@ def fit_image(size_bytes: int, *, bits: int) -> Geometry:
 
 
 def fit_tiles(size_bytes: int, *, bits: int, samples: int) -> Geometry:
-    """Return square frames, as many as make up about `size_bytes` (at least one of 64 x 64)."""
+    """Return square frames, as many as make up about `size_bytes`: at least one of 64 x 64, four if they can be larger."""
     side = 512
-    while side > _MIN_COLUMNS and side * side * samples * bits // 8 > size_bytes:
+    while side > _MIN_COLUMNS and 4 * side * side * samples * bits // 8 > size_bytes:
         side //= 2
     frame_bytes = side * side * samples * bits // 8
-    return Geometry(side, side, max(1, size_bytes // frame_bytes), bits, samples)
+    return Geometry(side, side, max(1, round(size_bytes / frame_bytes)), bits, samples)
 
 
 @lru_cache(maxsize=64)

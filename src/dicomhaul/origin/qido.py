@@ -24,19 +24,9 @@ STUDY_INSTANCES = "00201208"
 SERIES_INSTANCES = "00201209"
 MODALITIES = "00080061"
 # What a search answers at each level, where the data has it (PS3.18 tables 10.6.3-3 to 10.6.3-5).
-STUDY_TAGS = tuple(
-    [
-        "00080020",
-        "00080030",
-        "00080050",
-        "00080090",
-        "00081030",
-        "00100010",
-        "00100020",
-        "00100030",
-        "00100040",
-        "00200010",
-    ]
+STUDY_TAGS = (
+    *("00080020", "00080030", "00080050", "00080090", "00081030"),  # date, time, accession, referring physician, text
+    *("00100010", "00100020", "00100030", "00100040", "00200010"),  # patient's name, ID, birth date, sex; Study ID
 )
 SERIES_TAGS = (MODALITY, "0008103E", "00180015", "00200011", "00400244", "00400245")
 INSTANCE_TAGS = ("00080016", SOP_UID, "00200013", "00280008", "00280010", "00280011", "00280100")
@@ -107,13 +97,13 @@ def parse_search(depth: Depth, parameters: Iterable[tuple[str, str]], style: Sty
             continue
         if name == "limit":
             limit = _number(name, value)
+            if style.over_page_max == "refuse" and style.page_max is not None and limit > style.page_max:
+                raise BadQueryError(f"limit must be at most {style.page_max}")
         elif name == "offset":
             offset = _number(name, value)
         else:
             filters.append((_tag_of(name, depth), tuple(value.replace("\\", ",").split(","))))
     if style.page_max is not None:
-        if limit is not None and limit > style.page_max and style.over_page_max == "refuse":
-            raise BadQueryError(f"limit must be at most {style.page_max}")
         limit = style.page_max if limit is None else min(limit, style.page_max)
     return Search(depth, tuple(filters), limit, offset)
 

@@ -1,0 +1,84 @@
+"""Running the embedded origin beside a test: in a thread (quick, its journal at hand) or as `dicomhaul origin`."""
+
+import asyncio
+import json
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+from dicomhaul.origin import STYLES, Catalog, Origin, Rule, Script, Style, serve
+
+_START_TIMEOUT_S = 60
+
+
+@contextmanager
+def origin_thread(
+    catalog: Catalog,
+    *,
+    style: str | Style = "orthanc",
+    rules: Sequence[Rule] = (),
+    seed: int = 0,
+    tls: ssl.SSLContext | None = None,
+    authorization: str | None = None,
+) -> Iterator[Origin]:
+    """Serve from a thread with a loop of its own. `Origin.requests` may be read from the test's thread."""
+    started: Future[Origin] = Future()
+    stop: Future[None] = Future()
+
+    async def run() -> None:
+        async with serve(
+            catalog,
+            style=STYLES[style] if isinstance(style, str) else style,
+            faults=Script(list(rules), seed=seed),
+            tls=tls,
+            authorization=authorization,
+        ) as origin:
+            started.set_result(origin)
+            await asyncio.wrap_future(stop)
+
+    def work() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+
+    thread = threading.Thread(target=work, name="origin")
+    thread.start()
+    try:
+        yield started.result(_START_TIMEOUT_S)
+    finally:
+        stop.set_result(None)
+        thread.join()
+
+
+@contextmanager
+def origin_process(*arguments: str) -> Iterator[str]:
+    """Run `dicomhaul origin ARGUMENTS` and yield its base URL; it is stopped with SIGTERM and must end well."""
+    command = [sys.executable, "-m", "dicomhaul", "origin", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            assert url.startswith("http"), f"no URL, exit code {process.wait(_START_TIMEOUT_S)}"
+            yield url
+        finally:
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(_START_TIMEOUT_S)
+    assert code == 0
+
+
+def fetch_journal(url: str) -> list[dict[str, Any]]:
+    """Return the journal of an origin that runs in another process; see `dicomhaul.origin.journal.Entry`."""
+    place = url.removesuffix("/dicom-web") + "/_origin/journal"
+    with urllib.request.urlopen(place, timeout=_START_TIMEOUT_S) as response:
+        entries: list[dict[str, Any]] = json.load(response)
+    return entries
