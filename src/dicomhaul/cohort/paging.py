@@ -14,7 +14,7 @@ Rules (PS3.18 section 8.3.4.4, and what servers make of it):
 """
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -130,7 +130,9 @@ class Pager(Generic[Row]):
             )
 
 
-async def iter_pages(fetch: Callable[[int, int], Awaitable[Page[Row]]], pager: Pager[Row]) -> AsyncIterator[list[Row]]:
+async def iter_pages(
+    fetch: Callable[[int, int], Awaitable[Page[Row]]], pager: Pager[Row]
+) -> AsyncGenerator[list[Row], None]:
     """Ask `fetch(limit, offset)` for page after page; yield the new rows of each, never an empty list.
 
     Raises what `fetch` and `Pager.take` raise.
