@@ -10,8 +10,9 @@ whole framing. It reads headers, never values, and keeps a bounded number of byt
 Rules of this module:
 
 * The SOP Instance and SOP Class UID are those of the data set (0008,0018) and (0008,0016): by them servers index and
-  answer. Those of the file meta information (0002,0003) and (0002,0002), which PS3.10 table 7.1-1 calls a copy, stand
-  in where the data set has none, as in a DICOMDIR. The transfer syntax stands only in the file meta information.
+  answer. Those of the file meta information (0002,0003) and (0002,0002), which are to name the same instance (PS3.10
+  table 7.1-1) and sometimes do not, stand in where the data set has none, as in a DICOMDIR. The transfer syntax stands
+  only in the file meta information.
 * Study and Series UID are '' where the data set has none.
 * A bare data set, without preamble or file meta information, is accepted; its encoding is guessed from its first
   element.
