@@ -121,7 +121,7 @@ def run_orthanc(folder: Path, files: list[Path], settings: dict[str, Any] | None
         refused = _upload(port, files)
         yield Orthanc(rest_url, f"{rest_url}/dicom-web", refused)
     finally:
-        process.terminate()
+        process.kill()  # it takes seconds to end well, for a storage that is thrown away
         process.wait(timeout=30)
 
 

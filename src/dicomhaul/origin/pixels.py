@@ -55,7 +55,7 @@ def fit_image(size_bytes: int, *, bits: int) -> Geometry:
 
 
 def fit_tiles(size_bytes: int, *, bits: int, samples: int) -> Geometry:
-    """Return square frames, as many as make up about `size_bytes`: at least one of 64 x 64, four if they can be larger."""
+    """Return square frames, as many as make up about `size_bytes`: at least one of 64 x 64, four if larger."""
     side = 512
     while side > _MIN_COLUMNS and 4 * side * side * samples * bits // 8 > size_bytes:
         side //= 2

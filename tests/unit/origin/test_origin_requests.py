@@ -42,16 +42,10 @@ def test_paths(path: str, expected: Resource) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "",
-        "/",
-        "/metadata",
-        "/studies/",
-        "/studies//series",
-        "/series/1",
-        "/studies/1/instances/2",
-        "/instances/1/series",
-    ]
-    + ["/studies/1/series/metadata", "/studies/1/frames/2", "/studies/1/studies", "/series/1/studies"],
+        *("", "/", "/metadata", "/studies/", "/studies//series", "/series/1", "/studies/1/instances/2"),
+        *("/instances/1/series", "/studies/1/series/metadata", "/studies/1/frames/2", "/studies/1/studies"),
+        "/series/1/studies",
+    ],
 )
 def test_paths_that_name_nothing(path: str) -> None:
     assert parse_resource(path) is None
