@@ -51,11 +51,13 @@ async def running(style: Style = ORTHANC, *actions: Action, catalog: Catalog | N
         yield origin
 
 
-async def ask(origin: Origin, path: str, accept: str = STORED, method: str = "GET", extra: str = "") -> Answer:
-    """Ask with a connection of our own, which the server is told to close, and read to the end."""
+async def ask(
+    origin: Origin, path: str, accept: str = STORED, method: str = "GET", extra: str = "Connection: close\r\n"
+) -> Answer:
+    """Ask with a connection of our own and read to its end."""
     parts = urlsplit(origin.url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    head = f"{method} {parts.path}{path} HTTP/1.1\r\nHost: here\r\nAccept: {accept}\r\nConnection: close\r\n{extra}\r\n"
+    head = f"{method} {parts.path}{path} HTTP/1.1\r\nHost: here\r\nAccept: {accept}\r\n{extra}\r\n"
     writer.write(head.encode())
     try:
         whole = await reader.read()
@@ -131,7 +133,7 @@ async def test_every_style_sends_the_stored_bytes(style: Style, path: str) -> No
 
 async def test_orthanc_ends_with_the_connection_unless_there_is_only_one_part() -> None:
     async with running(ORTHANC) as origin:
-        many, one = await ask(origin, SERIES), await ask(origin, "/studies/1.2/series/1.2.2")
+        many, one = await ask(origin, SERIES, extra=""), await ask(origin, "/studies/1.2/series/1.2.2")
     assert {"Content-Length", "Transfer-Encoding"}.isdisjoint(many.headers)
     assert many.headers["Connection"] == "close"
     assert re.fullmatch(
@@ -176,7 +178,9 @@ async def test_the_others_chunk_and_state_no_part_length(style: Style, content_t
     assert answer.headers["Transfer-Encoding"] == "chunked"
     assert "Content-Length" not in answer.headers
     assert re.fullmatch(content_type, answer.headers["Content-Type"])
-    assert re.fullmatch(part_headers, split(answer)[0][0][0])
+    parts, end = split(answer)
+    assert re.fullmatch(part_headers, parts[0][0])
+    assert end == (b"--" if style is DCM4CHEE else b"--\r\n")
 
 
 async def test_one_instance_comes_alone_where_the_style_has_that() -> None:
@@ -250,8 +254,11 @@ async def test_metadata_of_a_series() -> None:
 
 
 async def test_a_credential_can_be_demanded_and_is_not_kept() -> None:
+    close = "Connection: close\r\n"
     async with serve(make_catalog(), authorization="Bearer right") as origin:
-        answers = [await ask(origin, SERIES, extra=extra) for extra in ("", "Authorization: Bearer right\r\n")]
+        answers = [
+            await ask(origin, SERIES, extra=extra) for extra in (close, close + "Authorization: Bearer right\r\n")
+        ]
     assert [answer.status for answer in answers] == [401, 200]
     assert answers[0].headers["WWW-Authenticate"].startswith("Basic")
     assert [entry.authorized for entry in origin.requests] == [False, True]
