@@ -28,8 +28,11 @@ WANTED = {SOP_CLASS: (0x0008, 0x0016), SOP: (0x0008, 0x0018), STUDY: (0x0020, 0x
 _UNDEFINED = 0xFFFFFFFF
 _MAX_VALUE_BYTES = 128  # a UID has 64; what is longer is cut and will be found to be none
 
-_SHORT = "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US"
-_LONG = "OB OD OF OL OV OW SQ SV UC UN UR UT UV"
+SHORT_VRS = (
+    *("AE", "AS", "AT", "CS", "DA", "DS", "DT", "FL", "FD", "IS", "LO"),
+    *("LT", "PN", "SH", "SL", "SS", "ST", "TM", "UI", "UL", "US"),
+)
+LONG_VRS = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
 
 
 class Encoding(NamedTuple):
@@ -53,8 +56,8 @@ def _encoding(*, explicit: bool, little: bool) -> Encoding:
     order = "little" if little else "big"
     mark = "<" if little else ">"
 
-    def vrs(names: str) -> frozenset[int]:
-        return frozenset(int.from_bytes(name.encode(), order) for name in names.split())  # type: ignore[arg-type]
+    def vrs(names: tuple[str, ...]) -> frozenset[int]:
+        return frozenset(int.from_bytes(name.encode(), order) for name in names)  # type: ignore[arg-type]
 
     def tag(group: int, element: int) -> int:
         return element << 16 | group if little else group << 16 | element
@@ -64,8 +67,8 @@ def _encoding(*, explicit: bool, little: bool) -> Encoding:
         header=Struct(mark + ("IHH" if explicit else "II")).unpack_from,
         item_header=Struct(mark + "II").unpack_from,
         number=Struct(mark + "I").unpack_from,
-        short=vrs(_SHORT),
-        long=vrs(_LONG),
+        short=vrs(SHORT_VRS),
+        long=vrs(LONG_VRS),
         unknown=int.from_bytes(b"UN", order),  # type: ignore[arg-type]
         wanted={tag(*pair): what for what, pair in WANTED.items()},
         item=tag(0xFFFE, 0xE000),

@@ -29,7 +29,9 @@ from dicomhaul.wire.data_set import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
+    LONG_VRS,
     SERIES,
+    SHORT_VRS,
     SOP,
     SOP_CLASS,
     STUDY,
@@ -53,7 +55,8 @@ _INFLATE_IN = 16 * 1024
 _INFLATE_OUT = 64 * 1024
 _MAX_INFLATED = 1 << 30  # beyond this the rest of a deflated data set is not looked at
 
-_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+_SHORT_VRS = frozenset(name.encode() for name in SHORT_VRS)
+_LONG_VRS = frozenset(name.encode() for name in LONG_VRS)
 _META_HEADER = Struct("<HH2sH").unpack_from
 _IMPLICIT_HEADER = Struct("<HHI").unpack_from
 _NUMBER = Struct("<I").unpack_from
@@ -248,6 +251,8 @@ def _meta_element(head: bytearray, position: int) -> tuple[int, int, int, int]:
     """Read an element's header: group, element, and where its value begins and ends, which may be behind the head."""
     group, element, vr, length = _META_HEADER(head, position)
     begin = position + 8
+    if vr in _SHORT_VRS:
+        return group, element, begin, begin + length
     if not is_vr(vr):  # implicit, against the rule
         length = _IMPLICIT_HEADER(head, position)[2]
     elif vr in _LONG_VRS:

@@ -76,7 +76,7 @@ def boundaries(path: Path) -> set[int]:
             header = data_element_offset_to_value(bool(element.is_implicit_VR), element.VR)
             starts.add(element.value_tell - header)
         else:
-            header = data_element_offset_to_value(dataset.is_implicit_VR, str(element.VR))
+            header = data_element_offset_to_value(bool(dataset.is_implicit_VR), str(element.VR))
             starts.add(int(element.file_tell or 0) - header)
     return starts
 
