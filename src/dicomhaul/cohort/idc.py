@@ -69,7 +69,7 @@ class IdcCohort:
         with _reading():
             return [Group._make(row) for row in self._db.execute(sql).fetchall()]
 
-    def iter_rows(self, *, fields: Sequence[str] = (), batch: int = 10_000) -> Iterator[list[Row]]:
+    def iter_rows(self, *, fields: Sequence[str] = (), batch: int = 2_000) -> Iterator[list[Row]]:
         """Yield the series in batches, each with the values of the index columns `fields`, None where empty.
 
         `folder` of a row is still ''. Raises CohortError if the index has no such column.

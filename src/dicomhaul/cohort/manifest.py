@@ -30,8 +30,9 @@ _FOLDER = re.compile(
 _IDC_LINE = re.compile(  # what IDC's portal writes, a million lines of it: no need for the general way
     r"cp '?s3://[^/\s']+/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})/\*'? [^\s'\"]+\Z"
 )
+_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+\Z")
 _TCIA_KEY = re.compile(r"[A-Za-z]+\w*=")
-_TCIA_LIST = "listofseriestodownload="
+_TCIA_LIST = "listofseriestodownload"
 _S5CMD_VALUES = frozenset(  # options of s5cmd that are followed by a value
     {"--endpoint-url", "--profile", "--credentials-file", "--numworkers", "--retry-count", "-r", "--log",
      "--concurrency", "-c", "--part-size", "-p", "--source-region", "--destination-region", "--storage-class",
@@ -79,16 +80,16 @@ def parse_manifest(text: str, name: str) -> list[Entry]:
     text = text.removeprefix("\ufeff")
     if "\0" in text:
         raise CohortError(f"{name}: not a text file; a manifest is UTF-8 text")
-    first = next((line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")), None)
+    first = next((line for line in _raw_lines(text) if line.strip() and not line.lstrip().startswith("#")), None)
     if first is None:
         raise CohortError(f"{name}: the manifest is empty")
-    header = _header(first)
-    if header is not None:
-        entries = _read_table(text, name, *header)
-    elif _TCIA_KEY.match(first):
+    delimiter = _delimiter(first)
+    if delimiter is not None:
+        entries = _read_table(text, name, delimiter)
+    elif _TCIA_KEY.match(first.strip()):
         entries = _read_tcia(text, name)
     else:
-        entries = _read_list(text, name, _list_entry)
+        entries = _read_list(_lines(text), name, _list_entry)
     folded = list(dict.fromkeys(entries))
     if not folded:
         raise CohortError(f"{name}: the manifest names nothing")
@@ -135,14 +136,25 @@ def _wrong(name: str, line: int, what: str, expected: str = _EXPECTED) -> Cohort
 # --- lists --------------------------------------------------------------------------------------------------
 
 
-def _read_list(text: str, name: str, read: Callable[[str], Entry | str], start: int = 1) -> Iterator[Entry]:
-    for number, raw in enumerate(text.splitlines()[start - 1 :], start):
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    # The lines that say something, stripped, with their number.
+    for number, raw in enumerate(_raw_lines(text), 1):
         line = raw.strip()
-        if line and not line.startswith("#"):
-            entry = read(line)
-            if isinstance(entry, str):
-                raise _wrong(name, number, entry)
-            yield entry
+        if line and line[0] != "#":
+            yield number, line
+
+
+def _raw_lines(text: str) -> Iterator[str]:
+    # Neither splitlines, which also splits at characters that may stand in a cell, nor StringIO, which copies it all.
+    return (match[0] for match in _LINE.finditer(text))
+
+
+def _read_list(lines: Iterator[tuple[int, str]], name: str, read: Callable[[str], Entry | str]) -> Iterator[Entry]:
+    for number, line in lines:
+        entry = read(line)
+        if isinstance(entry, str):
+            raise _wrong(name, number, entry)
+        yield entry
 
 
 def _list_entry(line: str) -> Entry | str:
@@ -187,11 +199,13 @@ def _s5cmd_entry(line: str) -> Entry | str:
 
 
 def _read_tcia(text: str, name: str) -> Iterator[Entry]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip().lower().startswith(_TCIA_LIST):
-            if line.strip()[len(_TCIA_LIST) :]:
-                raise _wrong(name, number, "something stands behind ListOfSeriesToDownload=", "one series UID a line")
-            return _read_list(text, name, _tcia_entry, number + 1)
+    lines = _lines(text)
+    for number, line in lines:
+        key, _, value = line.lower().partition("=")
+        if key == _TCIA_LIST:
+            if value:
+                raise _wrong(name, number, "ListOfSeriesToDownload= has a value", "one series UID a line below it")
+            return _read_list(lines, name, _tcia_entry)
     raise CohortError(f"{name}: looks like a TCIA manifest, but has no line ListOfSeriesToDownload=")
 
 
@@ -211,29 +225,30 @@ def _columns(cells: Iterable[str]) -> dict[str, int]:
     return columns
 
 
-def _header(line: str) -> tuple[str, dict[str, int]] | None:
-    # The delimiter and the columns that the header names, if the line is a header.
+def _delimiter(line: str) -> str | None:
+    # What separates the columns, if the line is a header.
+    if len(line) > csv.field_size_limit():
+        return None
     for delimiter in ("\t", ";", ","):
-        columns = _columns(next(csv.reader([line], delimiter=delimiter)))
-        if columns.keys() - {"instance_count"}:
-            return delimiter, columns
+        if _columns(next(csv.reader([line], delimiter=delimiter))).keys() - {"instance_count"}:
+            return delimiter
     return None
 
 
-def _read_table(text: str, name: str, delimiter: str, columns: dict[str, int]) -> Iterator[Entry]:
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
-    at = [columns.get(column, -1) for column in Entry._fields]
-    width = max(at) + 1
-    begun = False
+def _read_table(text: str, name: str, delimiter: str) -> Iterator[Entry]:
+    reader = csv.reader(_raw_lines(text), delimiter=delimiter, strict=True)
+    at: list[int] = []
     try:
         for cells in reader:
-            if not any(cells) or (cells[0].lstrip().startswith("#")):
+            if not any(cells) or cells[0].lstrip().startswith("#"):
                 continue
-            if not begun:
-                begun = True
+            if not at:
+                columns = _columns(cells)
+                at = [columns.get(column, -1) for column in Entry._fields]
                 continue
-            if len(cells) < width:
-                raise _wrong(name, reader.line_num, f"{len(cells)} columns", f"{width} as in the header")
+            if len(cells) <= max(at):
+                expected = f"at least {max(at) + 1}, as in the header"
+                raise _wrong(name, reader.line_num, f"{len(cells)} columns", expected)
             values = [cells[index].strip() or None if index >= 0 else None for index in at]
             yield _row_entry(values, name, reader.line_num)
     except csv.Error as error:
@@ -242,9 +257,12 @@ def _read_table(text: str, name: str, delimiter: str, columns: dict[str, int]) -
 
 def _row_entry(values: list[str | None], name: str, line: int) -> Entry:
     study, series, sop, crdc, _, count = values
-    for what, value in (("StudyInstanceUID", study), ("SeriesInstanceUID", series), ("SOPInstanceUID", sop)):
-        if value is not None and not is_uid(value):
-            raise _wrong(name, line, f"{shown(value)} is not a UID", f"a {what}")
+    if study is not None and not is_uid(study):
+        raise _wrong(name, line, f"{shown(study)} is not a UID", "a StudyInstanceUID")
+    if series is not None and not is_uid(series):
+        raise _wrong(name, line, f"{shown(series)} is not a UID", "a SeriesInstanceUID")
+    if sop is not None and not is_uid(sop):
+        raise _wrong(name, line, f"{shown(sop)} is not a UID", "a SOPInstanceUID")
     if crdc is not None:
         match = _FOLDER.match(crdc)
         crdc = (match[1] if match else crdc).lower()

@@ -1,11 +1,13 @@
 """DuckDB behind glass: reads the tables of a shelf, and nothing else, whatever the SQL says.
 
-SQL can come from a shared job file. It must be a single SELECT; it can open no file but the tables', write none,
-reach no network, load no extension, see no Python variable, and change none of these settings.
+SQL can come from a shared job file. It must be a single SELECT without table functions; it can open no file but the
+tables', write none, reach no network, load no extension, see no Python variable, and change none of these settings.
 """
 
+import json
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import duckdb
@@ -15,6 +17,7 @@ from dicomhaul.cohort.tables import Shelf
 from dicomhaul.errors import CohortError
 
 _MEMORY_LIMIT = "400MB"  # of the 700 MB that the planning process may take
+_TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series"})
 _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 
 
@@ -61,25 +64,37 @@ class Sandbox:
 
     def select(self, sql: str) -> duckdb.DuckDBPyRelation:
         """Bind a user's SELECT; it runs when the relation is used. Raises CohortError."""
-        try:
-            statements = self.db.extract_statements(sql)
-        except duckdb.Error as error:
-            raise CohortError(f"--sql: {one_line(error)}") from None
-        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            raise CohortError("--sql takes one single SELECT statement")
+        statement = self._one_select(sql, "--sql")
         while True:
             try:
-                return self.db.sql(statements[0])
+                return self.db.sql(statement)
             except duckdb.Error as error:
                 self._add_missing(error, "--sql")
 
     def filter(self, relation: duckdb.DuckDBPyRelation, where: str) -> duckdb.DuckDBPyRelation:
         """Narrow `relation` by a user's condition, in which it is called `index`. Raises CohortError."""
+        self._one_select(f"SELECT 1 WHERE (\n{where}\n)", "--where")
         while True:
             try:
                 return relation.set_alias("index").filter(where)
             except duckdb.Error as error:
                 self._add_missing(error, "--where")
+
+    def _one_select(self, sql: str, what: str) -> duckdb.Statement:
+        # Table functions read files, and some have side effects (enable_logging), so the harmless ones are listed.
+        try:
+            statements = self.db.extract_statements(sql)
+            rows = self.db.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+        except duckdb.Error as error:
+            raise CohortError(f"{what}: {one_line(error)}") from None
+        tree = json.loads(rows[0][0])
+        if len(statements) != 1 or tree["error"]:
+            kind = "condition" if what == "--where" else "SELECT statement"
+            raise CohortError(f"{what} takes one single {kind}")
+        for function in _table_functions(tree):
+            if function not in _TABLE_FUNCTIONS:
+                raise CohortError(f"{what}: {function}() cannot be used here; there are only the tables of IDC's index")
+        return statements[0]
 
     def need(self, table: str) -> None:
         """Make the view of a table that is not in the wheel. Raises CohortError if it cannot be fetched."""
@@ -109,6 +124,16 @@ class Sandbox:
             f"{what}: there is no table {table}; {hint} (IDC's clinical tables themselves are not supported, "
             "only clinical_index, which describes them)"
         ) from None
+
+
+def _table_functions(tree: Any) -> Iterator[str]:
+    if isinstance(tree, dict):
+        if tree.get("type") == "TABLE_FUNCTION":
+            yield tree["function"]["function_name"].lower()
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for branch in tree:
+            yield from _table_functions(branch)
 
 
 def one_line(error: duckdb.Error) -> str:

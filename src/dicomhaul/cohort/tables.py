@@ -88,6 +88,8 @@ class Shelf:
         try:
             self._fetch(url, path)
         except (OSError, HTTPException, ValueError) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
             raise CohortError(
                 f"the table {table} is not part of the installed index and cannot be fetched from "
                 f"{urlsplit(url).hostname}: {_reason(error)}; connect to the internet and try again, or put the file "
