@@ -49,6 +49,12 @@ def uid_of(row: Attributes, level: Level) -> str:
     return uid
 
 
+def _identity(row: Attributes, level: Level) -> str:
+    """The same series UID may stand in two studies, the same SOP Instance UID in two series."""
+    above = (first_string(row, tag) for other, (_, tag) in _UIDS.items() if other is not level)
+    return " ".join([uid_of(row, level), *(uid or "" for uid in above)])
+
+
 async def iter_rows(
     host: Host,
     profile: Profile,
@@ -58,7 +64,7 @@ async def iter_rows(
     *,
     stated: int | None = None,
 ) -> AsyncGenerator[list[Attributes], None]:
-    """Yield the rows of a search page by page, each once (by its own UID).
+    """Yield the rows of a search page by page, each identity once.
 
     Raises CohortError as `Pager.take` and `uid_of`; TransferError, SourceError.
     """
@@ -80,7 +86,7 @@ async def iter_rows(
                 return rows, parse_remaining(response.headers.get("Warning"))
 
         rows, remaining = await host.attempt(call, label=f"search for {level.value}")
-        return Page([(uid_of(row, level), row) for row in rows], remaining)
+        return Page([(_identity(row, level), row) for row in rows], remaining)
 
     pager: Pager[Attributes] = Pager(level.value, limit=limit, max_offset=profile.search.max_offset, stated=stated)
     try:

@@ -88,7 +88,10 @@ class _Search:
         return None if any(level in self._cannot for level, _ in _levels(entry)) else []
 
     async def walk(self, entries: Sequence[Entry]) -> dict[Entry, list[Place]]:
-        """Walk all studies for entries that cannot be asked for directly; stop once each is found."""
+        """Walk all studies for entries that cannot be asked for directly.
+
+        To the end, though each may be found early: the same UID may stand in two studies.
+        """
         found: dict[Entry, list[Place]] = {entry: [] for entry in entries}
         for level in (Level.SERIES, Level.INSTANCES):
             by_uid = {
@@ -111,8 +114,6 @@ class _Search:
                     for places in await each(wave, lambda study: self._in_study(study, level, by_uid)):
                         for uid, place in places:
                             found[by_uid[uid]].append(place)
-                    if all(found[entry] for entry in by_uid.values()):
-                        return
 
     async def _in_study(self, study: str, level: Level, wanted: dict[str, Entry]) -> list[tuple[str, Place]]:
         async with aclosing(self._rows(Level.SERIES, search_series_path(study))) as pages:

@@ -236,7 +236,7 @@ class _Searcher:
             others = f" and the {len(missing) - 1:,} others" if len(missing) > 1 else ""
             return f"the server has no {missing[0]}{others}{_that_match(self._keys)}"
         if self._studies_seen == 0:
-            return f"the server lists no studies{_that_match(at(Level.STUDIES, self._keys))}"
+            return f"the server has nothing{_that_match(self._keys)}" if self._keys else "the server lists no studies"
         return f"none of the {self._studies_seen:,} studies looked into has anything{_that_match(self._keys)}"
 
     def tell_missing(self) -> None:
