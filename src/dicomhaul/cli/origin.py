@@ -33,7 +33,7 @@ def origin(
     from dicomhaul.origin.template import EXPLICIT  # noqa: PLC0415
 
     if bool(targets) == (folder is not None):
-        raise ConfigError("dicomhaul origin serves either TARGETs or --folder")
+        raise ConfigError("origin serves either TARGETs or --folder")
     if style not in room.STYLES:
         raise ConfigError(f"no style is called {style!r}; there are: {', '.join(room.STYLES)}")
     chosen = room.STYLES[style]
