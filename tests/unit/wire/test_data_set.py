@@ -72,15 +72,11 @@ values = st.one_of(
 )
 short_or_long = st.sampled_from(["LO", "US", "OB", "UT"])
 plain_elements = st.tuples(st.sampled_from([9, 0x19, 0x29]), st.integers(0x1000, 0x10FF), short_or_long, values)
-    st.sampled_from([9, 0x19, 0x29]), st.integers(0x1000, 0x10FF), st.sampled_from(["LO", "US", "OB", "UT"]), values
-)
 decoys = st.sampled_from(list(UIDS.values())).map(lambda pair: (*pair, "UI", b"9.9.9.9\0"))
 fragments = st.lists(values, max_size=4).map(lambda content: (0x88, 0x200, "OB", ("fragments", True, content)))
 
 
-def sequences(
-    elements: st.SearchStrategy[tuple[int, int, str, object]],
-) -> st.SearchStrategy[tuple[int, int, str, object]]:
+def sequences(elements: st.SearchStrategy[Element]) -> st.SearchStrategy[Element]:
     items = st.lists(st.tuples(st.booleans(), st.lists(elements | decoys, max_size=4)), max_size=3)
     return st.tuples(st.just(9), st.just(0x1100), st.just("SQ"), st.tuples(st.just("items"), st.booleans(), items))
 
