@@ -239,7 +239,10 @@ class Session:
         proxy = self._proxies.for_url(url.scheme, url.host or "", url.port)
         proxy_headers = None
         if proxy is not None and proxy.authorization is not None:
+            # With https the proxy sees only a CONNECT; with http it is the request itself that it sees.
             proxy_headers = {"Proxy-Authorization": proxy.authorization}
+            if url.scheme == "http":
+                headers |= proxy_headers
         self._tally.requests += 1
         try:
             raw = await self._client.get(
@@ -259,10 +262,10 @@ class Session:
     def _redirected(self, url: URL, location: str, status: int) -> URL:
         try:
             target = url.join(URL(location)).with_user(None).with_fragment(None)
-            host = target.host
+            usable = _can_be_asked(target)
         except ValueError:
-            host = None
-        if not host or target.scheme not in {"http", "https"}:
+            usable = False
+        if not usable:
             raise Unsupported(f"{self._host} redirects to something that is no HTTP URL", status=status)
         if url.scheme == "https" and target.scheme == "http":
             raise Unsupported(f"{self._host} redirects from https to http, which is not followed", status=status)
@@ -379,7 +382,7 @@ async def _drop_body(raw: aiohttp.ClientResponse) -> None:
 def _parse_base(base_url: str) -> URL:
     try:
         url = URL(base_url)
-        usable = url.scheme in {"http", "https"} and bool(url.host)
+        usable = _can_be_asked(url)
     except ValueError:
         usable = False
     if not usable:
@@ -387,6 +390,11 @@ def _parse_base(base_url: str) -> URL:
     if url.user is not None or url.password is not None or url.query_string or url.fragment:
         raise ConfigError(f"the URL of {_host(url)} has a user, a query or a fragment, which it cannot have")
     return url
+
+
+def _can_be_asked(url: URL) -> bool:
+    """Raises ValueError for a host that no name server could be asked for."""
+    return url.scheme in {"http", "https"} and bool((url.raw_host or "").encode("idna"))
 
 
 def _host(url: URL) -> str:
