@@ -1,5 +1,185 @@
-"""dicomhaul brings cohorts of DICOM instances down: complete, verifiable, resumable."""
+"""dicomhaul brings cohorts of DICOM instances down: complete, verifiable, resumable.
+
+    from dicomhaul import Cohort, Hauler
+
+    async with Hauler("https://pacs.example/dicom-web") as hauler:
+        report = await hauler.pull(Cohort.search(PatientID="123"), to="data")
+
+Names are loaded when they are first used: the import itself costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from dicomhaul._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from dicomhaul.config.options import HaulOptions
+    from dicomhaul.config.source import Connection, SourceSpec, resolve_source
+    from dicomhaul.errors import (
+        BadMultipart,
+        CohortError,
+        ConfigError,
+        DamagedError,
+        Disconnected,
+        DiskFull,
+        Forbidden,
+        HaulError,
+        IncompleteError,
+        LandingError,
+        LedgerError,
+        NotDicom,
+        NotFound,
+        NotWritable,
+        QuotaExhausted,
+        RefusedError,
+        RetryableError,
+        ServerFailed,
+        SourceDown,
+        SourceError,
+        Throttled,
+        TimedOut,
+        TransferError,
+        Truncated,
+        Unauthorized,
+        Unsupported,
+        WrongInstance,
+    )
+    from dicomhaul.events import (
+        Event,
+        GateClosed,
+        Noticed,
+        Observer,
+        Planned,
+        Retrying,
+        SeriesFailed,
+        SeriesLanded,
+        SourceStopped,
+        Tally,
+    )
+    from dicomhaul.hauler import Cohort, Hauler, pull_sync
+    from dicomhaul.model import Failure
+    from dicomhaul.plan.estimate import Summary
+    from dicomhaul.profile import Profile, read_profile
+    from dicomhaul.report import LandedSeries, Report
+    from dicomhaul.verification import Verification, verify
+
+_HOMES = {
+    "dicomhaul.config.options": ("HaulOptions",),
+    "dicomhaul.config.source": ("Connection", "SourceSpec", "resolve_source"),
+    "dicomhaul.errors": (
+        "BadMultipart",
+        "CohortError",
+        "ConfigError",
+        "DamagedError",
+        "Disconnected",
+        "DiskFull",
+        "Forbidden",
+        "HaulError",
+        "IncompleteError",
+        "LandingError",
+        "LedgerError",
+        "NotDicom",
+        "NotFound",
+        "NotWritable",
+        "QuotaExhausted",
+        "RefusedError",
+        "RetryableError",
+        "ServerFailed",
+        "SourceDown",
+        "SourceError",
+        "Throttled",
+        "TimedOut",
+        "TransferError",
+        "Truncated",
+        "Unauthorized",
+        "Unsupported",
+        "WrongInstance",
+    ),
+    "dicomhaul.events": (
+        "Event",
+        "GateClosed",
+        "Noticed",
+        "Observer",
+        "Planned",
+        "Retrying",
+        "SeriesFailed",
+        "SeriesLanded",
+        "SourceStopped",
+        "Tally",
+    ),
+    "dicomhaul.hauler": ("Cohort", "Hauler", "pull_sync"),
+    "dicomhaul.model": ("Failure",),
+    "dicomhaul.plan.estimate": ("Summary",),
+    "dicomhaul.profile": ("Profile", "read_profile"),
+    "dicomhaul.report": ("LandedSeries", "Report"),
+    "dicomhaul.verification": ("Verification", "verify"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "BadMultipart",
+    "Cohort",
+    "CohortError",
+    "ConfigError",
+    "Connection",
+    "DamagedError",
+    "Disconnected",
+    "DiskFull",
+    "Event",
+    "Failure",
+    "Forbidden",
+    "GateClosed",
+    "HaulError",
+    "HaulOptions",
+    "Hauler",
+    "IncompleteError",
+    "LandedSeries",
+    "LandingError",
+    "LedgerError",
+    "NotDicom",
+    "NotFound",
+    "NotWritable",
+    "Noticed",
+    "Observer",
+    "Planned",
+    "Profile",
+    "QuotaExhausted",
+    "RefusedError",
+    "Report",
+    "RetryableError",
+    "Retrying",
+    "SeriesFailed",
+    "SeriesLanded",
+    "ServerFailed",
+    "SourceDown",
+    "SourceError",
+    "SourceSpec",
+    "SourceStopped",
+    "Summary",
+    "Tally",
+    "Throttled",
+    "TimedOut",
+    "TransferError",
+    "Truncated",
+    "Unauthorized",
+    "Unsupported",
+    "Verification",
+    "WrongInstance",
+    "__version__",
+    "pull_sync",
+    "read_profile",
+    "resolve_source",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'dicomhaul' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -30,7 +30,13 @@ from typing import Any
 
 
 class HaulError(Exception):
-    """Base of everything that dicomhaul raises on purpose."""
+    """Base of everything that dicomhaul raises on purpose.
+
+    Attributes:
+        report: the `Report` of the run that this error ended; None before there was anything to report.
+    """
+
+    report: Any = None
 
 
 class ConfigError(HaulError):
@@ -188,11 +194,7 @@ class LedgerError(HaulError):
 
 
 class IncompleteError(HaulError):
-    """The run ended and something that was asked for is not there.
-
-    Attributes:
-        report: the `Report` of the run.
-    """
+    """The run ended and something that was asked for is not there; `report` says what."""
 
     def __init__(self, message: str, *, report: Any) -> None:
         super().__init__(message)

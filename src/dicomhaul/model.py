@@ -6,7 +6,7 @@ Nothing here knows I/O, a clock, or a third-party library.
 import enum
 import re
 from dataclasses import dataclass
-from typing import NamedTuple, NewType
+from typing import Literal, NamedTuple, NewType
 
 StudyUID = NewType("StudyUID", str)
 SeriesUID = NewType("SeriesUID", str)
@@ -14,6 +14,7 @@ SopUID = NewType("SopUID", str)
 
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*\Z")
 _UID_MAX_CHARS = 64
+_IDENTIFIER = re.compile(r"(?!.*\.\.)[0-9A-Za-z][0-9A-Za-z._-]{0,63}(?<!\.)\Z")
 
 
 def is_uid(text: str) -> bool:
@@ -23,6 +24,15 @@ def is_uid(text: str) -> bool:
     harmless in a URL or a path.
     """
     return len(text) <= _UID_MAX_CHARS and _UID.match(text) is not None
+
+
+def is_identifier(text: str) -> bool:
+    """Say whether `text` may stand where a UID belongs: a UID, or what real archives hold in its place.
+
+    De-identification tools have left hexadecimal digests there. Letters, digits, dots, hyphens and underscores, at most 64,
+    beginning with a letter or digit and without two dots in a row: harmless in a URL and in a path.
+    """
+    return _IDENTIFIER.match(text) is not None
 
 
 class State(enum.IntEnum):
@@ -78,6 +88,30 @@ class Identity(NamedTuple):
     sop: str = ""
     sop_class: str = ""
     transfer_syntax: str = ""
+
+
+# From which end of the order of weights a series is taken.
+End = Literal["largest", "smallest"]
+
+
+class Work(NamedTuple):
+    """A series with something to do, as a ledger hands it out."""
+
+    series_id: int
+    study: StudyUID
+    series: SeriesUID
+    folder: str
+    expected: int | None
+    size_bytes: int | None
+    whole: bool
+    cut: bool
+
+
+class Known(NamedTuple):
+    """What a ledger knows of one series' instances."""
+
+    landed: dict[str, int]  # SOP Instance UID -> bytes
+    wanted: list[str]  # planned or failed: known by name, not there
 
 
 @dataclass(frozen=True, slots=True)

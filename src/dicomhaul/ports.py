@@ -1,8 +1,13 @@
 """The seams: small protocols between the engine and everything that touches the world."""
 
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Protocol, TypeVar
 
-from dicomhaul.model import Identity, InstanceRef, Job
+from dicomhaul.errors import HaulError
+from dicomhaul.model import End, Identity, InstanceRef, Job, Known, Proof, Work
+
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -93,4 +98,63 @@ class Source(Protocol):
 
     async def inventory(self, job: Job) -> list[InstanceRef] | None:
         """List the instances of the job's series, each once; None where the source cannot list. Errors as above."""
+        ...
+
+
+class Ledger(Protocol):
+    """What a run asks of, and tells, the memory of a destination. Synchronous; used through a Recorder."""
+
+    def lease(self, count: int, end: End) -> list[Work]:
+        """Hand out up to `count` planned series; none twice in a run."""
+        ...
+
+    def known(self, series_id: int) -> Known:
+        """Return what is known of the instances of one series."""
+        ...
+
+    def add_wanted(self, series_id: int, sops: Iterable[str]) -> None:
+        """These instances are known by name now, and are wanted."""
+        ...
+
+    def fail_instance(self, series_id: int, sop: str, reason: str) -> None:
+        """This instance will not come in this run."""
+        ...
+
+    def complete_series(self, series_id: int, proof: Proof, expected: int | None) -> None:
+        """All that is wanted of this series is there."""
+        ...
+
+    def fail_series(self, series_id: int, reason: str) -> None:
+        """Something of this series will not come in this run."""
+        ...
+
+
+class Recorder(Protocol):
+    """The one writer of a ledger; what is told to it takes effect in that order."""
+
+    error: HaulError | None  # the first that stopped the recording
+
+    def change(self, change: Callable[[Ledger], None], committed: Callable[[], None] | None = None) -> None:
+        """Apply `change` after everything that came before; once it is durable, call `committed` from another thread."""
+        ...
+
+    def ask(self, question: Callable[[Ledger], T]) -> Future[T]:
+        """Read the ledger after everything that came before was committed."""
+        ...
+
+
+class SettlingSink(Sink, Protocol):
+    """A sink as the engine makes it: it can also be waited for."""
+
+    @property
+    def landed(self) -> dict[str, int]:
+        """SOP Instance UID -> bytes of what this exchange brought."""
+        ...
+
+    async def settle(self) -> None:
+        """Wait until all of it is in the recorder's hands. Raises LandingError."""
+        ...
+
+    def abandon(self) -> None:
+        """The exchange was cancelled: keep what is whole, drop the rest, wait for nothing."""
         ...

@@ -10,7 +10,7 @@ from dicomhaul.cohort.names import shown
 from dicomhaul.cohort.paging import Page, Pager, iter_pages, parse_remaining
 from dicomhaul.cohort.search_keys import Key, Level, parameters, select
 from dicomhaul.errors import CohortError, HaulError, NotDicom, RefusedError, Unsupported
-from dicomhaul.model import is_uid
+from dicomhaul.model import is_identifier
 from dicomhaul.net.host import Host
 from dicomhaul.profile import Profile
 from dicomhaul.wire.dicom_json import SERIES_UID, SOP_UID, STUDY_UID, Attributes, first_string, parse_answer
@@ -42,7 +42,7 @@ def uid_of(row: Attributes, level: Level) -> str:
     uid = first_string(row, tag)
     if uid is None:
         raise CohortError(f"the server lists {level.value} of which one has no {keyword}")
-    if not is_uid(uid):
+    if not is_identifier(uid):
         raise CohortError(
             f"the server lists {level.value} of which one has the {keyword} {shown(uid)}, which is no UID"
         )

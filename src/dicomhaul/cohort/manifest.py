@@ -20,7 +20,7 @@ from typing import NamedTuple
 from dicomhaul.cohort.names import shown
 from dicomhaul.cohort.target import is_crdc
 from dicomhaul.errors import CohortError
-from dicomhaul.model import Series, SeriesUID, SopUID, StudyUID, is_uid
+from dicomhaul.model import Series, SeriesUID, SopUID, StudyUID, is_identifier, is_uid
 
 _FOLDER = re.compile(
     r"(?:s3|gs)://[^/\s]+/"
@@ -237,19 +237,22 @@ def _delimiter(line: str) -> str | None:
 
 def _read_table(text: str, name: str, delimiter: str) -> Iterator[Entry]:
     reader = csv.reader(_raw_lines(text), delimiter=delimiter, strict=True)
-    at: list[int] = []
+    at: list[tuple[int, int]] = []  # field of an entry, column of the table
+    width = 0
     try:
         for cells in reader:
             if not any(cells) or cells[0].lstrip().startswith("#"):
                 continue
             if not at:
                 columns = _columns(cells)
-                at = [columns.get(column, -1) for column in Entry._fields]
+                at = [(Entry._fields.index(field), column) for field, column in columns.items()]
+                width = max(columns.values()) + 1
                 continue
-            if len(cells) <= max(at):
-                expected = f"at least {max(at) + 1}, as in the header"
-                raise _wrong(name, reader.line_num, f"{len(cells)} columns", expected)
-            values = [cells[index].strip() or None if index >= 0 else None for index in at]
+            if len(cells) < width:
+                raise _wrong(name, reader.line_num, f"{len(cells)} columns", f"at least {width}, as in the header")
+            values: list[str | None] = [None] * len(Entry._fields)
+            for field, column in at:
+                values[field] = cells[column].strip() or None
             yield _row_entry(values, name, reader.line_num)
     except csv.Error as error:
         raise CohortError(f"{name}, line {reader.line_num}: {error}") from None
@@ -257,11 +260,11 @@ def _read_table(text: str, name: str, delimiter: str) -> Iterator[Entry]:
 
 def _row_entry(values: list[str | None], name: str, line: int) -> Entry:
     study, series, sop, crdc, _, count = values
-    if study is not None and not is_uid(study):
+    if study is not None and not is_identifier(study):
         raise _wrong(name, line, f"{shown(study)} is not a UID", "a StudyInstanceUID")
-    if series is not None and not is_uid(series):
+    if series is not None and not is_identifier(series):
         raise _wrong(name, line, f"{shown(series)} is not a UID", "a SeriesInstanceUID")
-    if sop is not None and not is_uid(sop):
+    if sop is not None and not is_identifier(sop):
         raise _wrong(name, line, f"{shown(sop)} is not a UID", "a SOPInstanceUID")
     if crdc is not None:
         match = _FOLDER.match(crdc)
@@ -276,6 +279,8 @@ def _row_entry(values: list[str | None], name: str, line: int) -> Entry:
 def _count(text: str | None, name: str, line: int) -> int | None:
     if text is None:
         return None
+    if text.isascii() and text.isdigit():
+        return int(text)
     digits = text.removesuffix(".0")  # pandas writes whole numbers so when another row has none
     if not (digits.isascii() and digits.isdigit()):
         raise _wrong(name, line, f"{shown(text)} is not a number of instances", "a whole number")

@@ -24,7 +24,8 @@ from dicomhaul.model import Query
 
 _CHUNK = 20_000  # entries handed to DuckDB at once: its list parameters are roomy
 
-# What a user's SELECT can name series by, the most telling first; the columns of one way stand together.
+# What a user's SELECT can name series by, the most telling first; the columns of one way stand together. Not
+# collection_id alone: it stands in every statistic, which nobody means as "all of it".
 _WAYS = (
     ("crdc_series_uuid", "SOPInstanceUID"),
     ("SeriesInstanceUID", "SOPInstanceUID"),
@@ -34,7 +35,6 @@ _WAYS = (
     ("StudyInstanceUID",),
     ("collection_id", "PatientID"),
     ("PatientID",),
-    ("collection_id",),
 )
 
 
@@ -108,7 +108,7 @@ class _Narrowing:
         way = next((way for way in _WAYS if all(name.lower() in has for name in way)), None)
         if way is None:
             raise CohortError(
-                "--sql must select SeriesInstanceUID (or crdc_series_uuid, StudyInstanceUID, PatientID, collection_id; "
+                "--sql must select SeriesInstanceUID (or crdc_series_uuid, series_aws_url, StudyInstanceUID, PatientID; "
                 f"SOPInstanceUID only together with SeriesInstanceUID); it selects {', '.join(relation.columns)}"
             )
         picks = ", ".join(f"CAST({_identifier(has[name.lower()])} AS VARCHAR) AS {name}" for name in way)

@@ -26,7 +26,7 @@ from dicomhaul.cohort.pick import Pick, Picks
 from dicomhaul.cohort.search_keys import Key, Level, alternatives, at, parameters, parse_keys
 from dicomhaul.cohort.target import refuse_idc_words
 from dicomhaul.errors import CohortError, NotFound, Unsupported, WrongInstance
-from dicomhaul.model import InstanceRef, Query, Series, SeriesUID, SopUID, StudyUID, is_uid
+from dicomhaul.model import InstanceRef, Query, Series, SeriesUID, SopUID, StudyUID, is_identifier
 from dicomhaul.net.host import Host
 from dicomhaul.profile import Profile
 from dicomhaul.wire.dicom_json import (
@@ -261,7 +261,7 @@ def _fold_uid_keys(query: Query) -> Query:
             rest.append(pair)
     study, series, instance = filters.values()
     for uid in (*study, *series, *instance):
-        if not is_uid(uid):
+        if not is_identifier(uid):
             raise CohortError(f"{shown(uid)} is not a UID")
     return replace(query, search=tuple(rest), study=study, series=series, instance=instance)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from dicomhaul.cohort.dates import parse_date_range
 from dicomhaul.cohort.names import shown, unknown_name
 from dicomhaul.errors import CohortError
-from dicomhaul.model import Query, is_uid
+from dicomhaul.model import Query, is_identifier
 from dicomhaul.wire.dicom_json import Attributes, values
 
 
@@ -197,7 +197,7 @@ def _parse_pair(pair: str) -> Key:
     if vr == "UI":
         uids = tuple(dict.fromkeys(re.split(r"[,\\]", value)))
         for uid in uids:
-            if not is_uid(uid):
+            if not is_identifier(uid):
                 raise CohortError(f"--search {keyword}: {shown(uid)} is not a UID")
         return Key(name, tag, vr, level, uids, asked_for=True)
     if vr == "DA":

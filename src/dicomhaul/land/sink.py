@@ -11,7 +11,7 @@ import anyio
 from dicomhaul.errors import WrongInstance
 from dicomhaul.events import Tally
 from dicomhaul.land.writer import Done, Part, Segment, Writer
-from dicomhaul.model import Identity, Job, is_uid
+from dicomhaul.model import Identity, Job, is_identifier
 
 BATCH_BYTES: Final = 1 << 20  # less than this a hand-over to a thread costs more than the write
 _IN_FLIGHT: Final = 2  # batches of one exchange that a writer may hold
@@ -91,7 +91,7 @@ class FolderSink:
         segment, part = self._segment, self._part
         if segment is None or part is None:
             return
-        if not (is_uid(identity.sop) and is_uid(identity.study) and is_uid(identity.series)):
+        if not (is_identifier(identity.sop) and is_identifier(identity.study) and is_identifier(identity.series)):
             raise WrongInstance("an instance came whose UIDs are missing or not UIDs")
         if identity.study != self._job.study or identity.series != self._job.series:
             raise WrongInstance("an instance of another series came")

@@ -29,7 +29,9 @@ class Amount:
     def plus(self, group: Group) -> "Amount":
         """Return the sum; what is unknown stays unknown."""
         return Amount(
-            self.series + group.series, _add(self.instances, group.instances), _add(self.size_bytes, group.size_bytes)
+            self.series + group.series,
+            _add(self.instances, group.instances),
+            _add(self.size_bytes, group.size_bytes),
         )
 
     def as_json(self) -> dict[str, int | None]:
@@ -81,7 +83,11 @@ def summarise(
     licenses: Counter[str] = Counter()
     for group in groups:
         total = total.plus(group)
-        for table, key in ((collections, group.collection), (modalities, group.modality), (routes, group.route)):
+        for table, key in (
+            (collections, group.collection),
+            (modalities, group.modality),
+            (routes, group.route),
+        ):
             table[key or ""] = table.get(key or "", Amount()).plus(group)
         if group.license:
             licenses[group.license] += group.series

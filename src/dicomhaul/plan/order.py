@@ -5,9 +5,9 @@ something to do while giants wait for their first byte, and so that finished ser
 """
 
 from itertools import cycle
-from typing import Final, Literal
+from typing import Final
 
-End = Literal["largest", "smallest"]
+from dicomhaul.model import End
 
 TURNS: Final[tuple[End, ...]] = ("largest", "largest", "largest", "smallest")
 

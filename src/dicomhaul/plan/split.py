@@ -19,13 +19,9 @@ class Ask(enum.Enum):
     SINGLY = "singly"
 
 
-def must_cut(size_bytes: int | None, *, response_limit_bytes: int | None, series_limit_bytes: int) -> bool:
-    """Say whether a series is too large for one exchange: the server could not answer it, or too much hangs on it."""
-    if size_bytes is None:
-        return False
-    if response_limit_bytes is not None and size_bytes > response_limit_bytes:
-        return True
-    return size_bytes > series_limit_bytes
+def largest_whole_bytes(*, response_bytes: int | None, series_bytes: int) -> int:
+    """Return the largest series that goes as one exchange: the server can answer it, and not too much hangs on it."""
+    return series_bytes if response_bytes is None else min(response_bytes, series_bytes)
 
 
 def ask_again(*, landed: int, landed_bytes: int, expected: int | None) -> Ask:

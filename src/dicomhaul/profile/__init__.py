@@ -72,7 +72,8 @@ class Limits(_Table):
 
 class Status(_Table):
     """What the status codes mean. What is not listed: 401 asks for credentials, 403, 404 and 410 are final for the
-    resource, any other 4xx or 5xx is final too."""
+    resource, any other 4xx or 5xx is final too.
+    """
 
     retry: list[int] = [408, 500, 502, 503, 504]
     throttle: list[int] = [429]

@@ -4,6 +4,7 @@ Rules: bulk work stands inside one transaction; `synchronous=FULL`; WAL, except 
 memory does not work (the caller says so). Every sqlite3 error leaves as LedgerError.
 """
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -12,35 +13,16 @@ from dataclasses import dataclass
 from importlib import resources
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from dicomhaul.errors import LedgerError
-from dicomhaul.model import Failure, Proof, Receipt, Series, SeriesUID, SopUID, State, StudyUID
-from dicomhaul.plan.order import End, weight
+from dicomhaul.model import End, Failure, Known, Proof, Receipt, Series, State, Work
+from dicomhaul.plan.estimate import Amount
+from dicomhaul.plan.order import weight
 
 _APPLICATION_ID: Final = 0x64686C31  # "dhl1"
 _VERSION: Final = 1
 _BATCH: Final = 10_000
-
-
-class Work(NamedTuple):
-    """A series with something to do, as the ledger hands it out."""
-
-    series_id: int
-    study: StudyUID
-    series: SeriesUID
-    folder: str
-    expected: int | None
-    size_bytes: int | None
-    whole: bool
-    cut: bool
-
-
-class Known(NamedTuple):
-    """What the ledger knows of one series' instances."""
-
-    landed: dict[str, int]  # SOP Instance UID -> bytes
-    wanted: list[str]  # planned or failed: known by name, not there
 
 
 class CohortRow(NamedTuple):
@@ -52,6 +34,16 @@ class CohortRow(NamedTuple):
     query: str  # JSON
     source: str
     planned_at: str
+
+
+class LandedRow(NamedTuple):
+    """One series that is complete."""
+
+    series_id: int
+    study: str
+    series: str
+    folder: str
+    proof: str
 
 
 class FileRow(NamedTuple):
@@ -99,6 +91,7 @@ class Ledger:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
         self.path = path
+        self._leasing = 0
         self._bounds: dict[End, tuple[int, int]] = {}
 
     @classmethod
@@ -175,7 +168,16 @@ class Ledger:
             return [CohortRow._make(row) for row in rows]
 
     def plan_cohort(
-        self, *, name: str, fingerprint: str, query: str, source: str, planned_at: str, rows: Iterable[Series]
+        self,
+        *,
+        name: str,
+        fingerprint: str,
+        query: str,
+        source: str,
+        planned_at: str,
+        rows: Iterable[Series],
+        cut_above_bytes: int,
+        missing: Iterable[Failure] = (),
     ) -> int:
         """Write a cohort and merge its series into those that are wanted here; return the cohort's id.
 
@@ -185,13 +187,16 @@ class Ledger:
         with self.transaction():
             db = self._db
             db.execute(
-                "INSERT INTO cohort (name, fingerprint, query, source, planned_at) VALUES (?, ?, ?, ?, ?) "
+                "INSERT INTO cohort (name, fingerprint, query, source, planned_at, missing) VALUES (?, ?, ?, ?, ?, '[]') "
                 "ON CONFLICT (fingerprint) DO UPDATE SET planned_at = excluded.planned_at, source = excluded.source",
                 (name, fingerprint, query, source, planned_at),
             )
             (cohort_id,) = db.execute("SELECT id FROM cohort WHERE fingerprint = ?", (fingerprint,)).fetchone()
             self._load(rows)
-            _merge(db, int(cohort_id))
+            # Only now: what is missing may become known while the rows come.
+            named = json.dumps([(each.study, each.series, each.sop, each.reason) for each in missing])
+            db.execute("UPDATE cohort SET missing = ? WHERE id = ?", (named, cohort_id))
+            _merge(db, int(cohort_id), cut_above_bytes)
         return int(cohort_id)
 
     def _load(self, rows: Iterable[Series]) -> None:
@@ -218,16 +223,48 @@ class Ledger:
                 db.executemany("INSERT INTO selected VALUES (?, ?, ?)", selected)
                 selected.clear()
 
-    def retry_failed(self) -> None:
+    def retry_failed(self, cohort_id: int) -> None:
         """FAILED becomes PLANNED again: every new run tries what an earlier one could not get."""
+        members = "(SELECT series_id FROM member WHERE cohort_id = ?)"
         with self.transaction():
-            self._db.execute("UPDATE series SET state = 0, reason = NULL WHERE state = 2")
             self._db.execute(
-                "UPDATE instance SET state = 0, reason = NULL WHERE state = 2 "
-                "AND series_id IN (SELECT id FROM series WHERE state = 0)"
+                f"UPDATE instance SET state = 0, reason = NULL WHERE state = 2 AND series_id IN {members}",  # noqa: S608 - our own words
+                (cohort_id,),
+            )
+            self._db.execute(
+                f"UPDATE series SET state = 0, reason = NULL WHERE state = 2 AND id IN {members}",  # noqa: S608 - likewise
+                (cohort_id,),
             )
 
+    def amount_planned(self, cohort_id: int) -> Amount:
+        """Add up what a run of this cohort will ask for; less what is there of series that were begun."""
+        with _guard(self.path):
+            series, instances, size = self._db.execute(
+                "SELECT count(*), CASE WHEN count(s.expected) = count(*) THEN sum(s.expected) END, "
+                "CASE WHEN count(s.size_bytes) = count(*) THEN sum(s.size_bytes) END "
+                "FROM series s JOIN member m ON m.series_id = s.id AND m.cohort_id = ? WHERE s.state = 0",
+                (cohort_id,),
+            ).fetchone()
+            begun, begun_bytes = self._db.execute(
+                "SELECT count(*), coalesce(sum(i.size_bytes), 0) FROM series s "
+                "JOIN member m ON m.series_id = s.id AND m.cohort_id = ? "
+                "JOIN instance i ON i.series_id = s.id AND i.state = 1 WHERE s.state = 0",
+                (cohort_id,),
+            ).fetchone()
+        if not series:
+            return Amount()
+        return Amount(
+            series,
+            None if instances is None else max(0, instances - begun),
+            None if size is None else max(0, size - begun_bytes),
+        )
+
     # -- what is to do --------------------------------------------------------------------------------------------
+
+    def begin_leasing(self, cohort_id: int) -> None:
+        """From now on `lease` hands out the series of this cohort, from the beginning."""
+        self._leasing = cohort_id
+        self._bounds.clear()
 
     def lease(self, count: int, end: End) -> list[Work]:
         """Hand out up to `count` planned series from one end of the order of weights; none twice in a run.
@@ -241,12 +278,13 @@ class Ledger:
             rows = self._db.execute(
                 "SELECT weight, id, study, series, folder, expected, size_bytes, whole, cut FROM series "
                 "INDEXED BY series_todo WHERE state = 0 AND (weight, id) < (?, ?) AND (weight, id) > (?, ?) "
-                f"ORDER BY weight {order}, id {order} LIMIT ?",  # noqa: S608 - two words of our own
-                (*top, *bottom, count),
+                "AND EXISTS (SELECT 1 FROM member WHERE cohort_id = ? AND series_id = series.id) "
+                f"ORDER BY weight {order}, id {order} LIMIT ?",
+                (*top, *bottom, self._leasing, count),
             ).fetchall()
         if rows:
             self._bounds[end] = (rows[-1][0], rows[-1][1])
-        return [Work(*row[1:7], bool(row[7]), bool(row[8])) for row in rows]
+        return [Work._make((*row[1:7], bool(row[7]), bool(row[8]))) for row in rows]
 
     def known(self, series_id: int) -> Known:
         """Return what is known of the instances of one series."""
@@ -316,7 +354,8 @@ class Ledger:
                 ((reason, series_id, sop) for series_id, sop in pairs),
             )
             self._db.executemany(
-                "UPDATE series SET state = 0, proof = NULL WHERE id = ?", ((series_id,) for series_id, _ in pairs)
+                "UPDATE series SET state = 0, proof = NULL WHERE id = ?",
+                ((series_id,) for series_id, _ in pairs),
             )
 
     # -- runs and reports -----------------------------------------------------------------------------------------
@@ -330,7 +369,8 @@ class Ledger:
         """Close it."""
         with _guard(self.path):
             self._db.execute(
-                "UPDATE run SET ended_at = ?, state = ?, tally = ? WHERE id = ?", (ended_at, state, tally, run_id)
+                "UPDATE run SET ended_at = ?, state = ?, tally = ? WHERE id = ?",
+                (ended_at, state, tally, run_id),
             )
 
     def last_run(self) -> tuple[str, str | None, str | None] | None:
@@ -358,17 +398,32 @@ class Ledger:
             ).fetchone()
         return Standing(total, landed, failed, None if unknown else wanted, present, missing, size, unknown)
 
-    def failures(self, limit: int | None = None) -> list[Failure]:
-        """What failed, by name: instances, and series of which no instance is known to be missing."""
+    def iter_failures(self, cohort_id: int) -> Iterator[Failure]:
+        """Yield what failed of a cohort, by name: instances, and series of which no instance is known to be missing."""
+        member = "JOIN member m ON m.series_id = s.id AND m.cohort_id = :cohort"
         with _guard(self.path):
             rows = self._db.execute(
-                "SELECT s.study, s.series, i.sop, coalesce(i.reason, s.reason) FROM series s JOIN instance i "
-                "ON i.series_id = s.id AND i.state = 2 WHERE s.state = 2 UNION ALL "
-                "SELECT s.study, s.series, NULL, s.reason FROM series s WHERE s.state = 2 AND NOT EXISTS "
-                "(SELECT 1 FROM instance i WHERE i.series_id = s.id AND i.state = 2) LIMIT ?",
-                (-1 if limit is None else limit,),
+                f"SELECT s.study, s.series, i.sop, coalesce(i.reason, s.reason) FROM series s {member} "  # noqa: S608 - our own words
+                "JOIN instance i ON i.series_id = s.id AND i.state = 2 WHERE s.state = 2 UNION ALL "
+                f"SELECT s.study, s.series, NULL, s.reason FROM series s {member} WHERE s.state = 2 AND NOT EXISTS "
+                "(SELECT 1 FROM instance i WHERE i.series_id = s.id AND i.state = 2)",
+                {"cohort": cohort_id},
             )
-            return [Failure(study, series, sop, str(reason)) for study, series, sop, reason in rows]
+            for study, series, sop, reason in rows:
+                yield Failure(study, series, sop, str(reason))
+            for (missing,) in self._db.execute("SELECT missing FROM cohort WHERE id = ?", (cohort_id,)):
+                for study, series, sop, reason in json.loads(missing):
+                    yield Failure(study, series, sop, reason)
+
+    def name_instances(self, instances: Iterable[tuple[int | None, str | None, str]]) -> list[Failure]:
+        """Turn (series id, SOP Instance UID, reason) into failures with their UIDs; None names nothing we know."""
+        named: list[Failure] = []
+        with _guard(self.path):
+            for series_id, sop, reason in instances:
+                row = self._db.execute("SELECT study, series FROM series WHERE id = ?", (series_id,)).fetchone()
+                if row is not None:
+                    named.append(Failure(row[0], row[1], sop, reason))
+        return named
 
     def iter_files(self) -> Iterator[FileRow]:
         """Yield every instance that has landed, by series."""
@@ -389,7 +444,21 @@ class Ledger:
                 (int(state),),
             )
             for row in rows:
-                yield Work(*row[:6], bool(row[6]), bool(row[7]))
+                yield Work._make((*row[:6], bool(row[6]), bool(row[7])))
+
+    def iter_landed(
+        self, *, cohort_id: int | None = None, series: tuple[str, str] | None = None
+    ) -> Iterator[LandedRow]:
+        """Yield complete series: of a cohort, or the one with these Study and Series Instance UIDs."""
+        member = "" if cohort_id is None else "JOIN member m ON m.series_id = s.id AND m.cohort_id = :cohort"
+        one = "" if series is None else "AND s.study = :study AND s.series = :series"
+        study_uid, series_uid = series or ("", "")
+        with _guard(self.path):
+            rows = self._db.execute(
+                f"SELECT s.id, s.study, s.series, s.folder, s.proof FROM series s {member} WHERE s.state = 1 {one}",  # noqa: S608 - our own words
+                {"cohort": cohort_id, "study": study_uid, "series": series_uid},
+            )
+            yield from map(LandedRow._make, rows)
 
     def landed_series(self) -> Iterator[tuple[str, str, str | None, bool]]:
         """Yield (study, series, revision, whole) of every series that is complete: what a plan need not bring."""
@@ -413,7 +482,7 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
         raise LedgerError(f"{path} is a ledger of version {version}; this dicomhaul reads version {_VERSION}")
 
 
-def _merge(db: sqlite3.Connection, cohort_id: int) -> None:
+def _merge(db: sqlite3.Connection, cohort_id: int, cut_above_bytes: int) -> None:
     # 1. What is here already: only what the cohort changes. A revision that is another brings other instances.
     (populated,) = db.execute("SELECT EXISTS (SELECT 1 FROM series)").fetchone()
     if populated:
@@ -424,9 +493,7 @@ def _merge(db: sqlite3.Connection, cohort_id: int) -> None:
             "WHERE n.whole > s.whole OR (n.revision IS NOT NULL AND n.revision IS NOT s.revision) "
             "OR (n.whole AND n.expected IS NOT NULL AND n.expected IS NOT s.expected)"
         )
-        db.execute(
-            "DELETE FROM instance WHERE series_id IN (SELECT id FROM changed WHERE revised)"
-        )
+        db.execute("DELETE FROM instance WHERE series_id IN (SELECT id FROM changed WHERE revised)")
         db.execute(
             "UPDATE series SET revision = coalesce(c.revision, series.revision), expected = c.expected, "
             "size_bytes = coalesce(c.size_bytes, series.size_bytes), whole = max(series.whole, c.whole), "
@@ -436,10 +503,15 @@ def _merge(db: sqlite3.Connection, cohort_id: int) -> None:
     # 2. What is new; a cohort that names a series twice wants it once.
     db.execute(
         "INSERT INTO series (study, series, collection, patient, modality, revision, bucket, license, expected, "
-        "size_bytes, folder, whole, weight) SELECT study, series, collection, patient, modality, revision, bucket, "
-        "license, expected, size_bytes, folder, max(whole), weight FROM incoming n "
-        + ("WHERE NOT EXISTS (SELECT 1 FROM series s WHERE s.series = n.series AND s.study = n.study) " if populated else "")
-        + "GROUP BY series, study"
+        "size_bytes, folder, whole, cut, weight) SELECT study, series, collection, patient, modality, revision, bucket, "
+        "license, expected, size_bytes, folder, max(whole), coalesce(size_bytes > :cut, 0), weight FROM incoming n "
+        + (
+            "WHERE NOT EXISTS (SELECT 1 FROM series s WHERE s.series = n.series AND s.study = n.study) "
+            if populated
+            else ""
+        )
+        + "GROUP BY series, study",
+        {"cut": cut_above_bytes},
     )
     # Indexes are built after the first load: half the time of keeping them up row by row.
     db.execute("CREATE UNIQUE INDEX IF NOT EXISTS series_uid ON series (series, study)")

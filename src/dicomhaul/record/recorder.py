@@ -71,7 +71,7 @@ class Recorder(threading.Thread):
         parts: list[Staged] = []
         changes: list[tuple[Change, Committed | None]] = []
         question: tuple[Future[object], Callable[[Ledger], object]] | None = None
-        deadline = None
+        deadline: float | None = None
         ended = False
         while len(parts) < _MOST_PARTS:
             try:
@@ -86,10 +86,10 @@ class Recorder(threading.Thread):
             if isinstance(item, list):
                 parts.extend(item)  # receipts go before the changes of their round, which is early, and does no harm
             elif isinstance(item[0], Future):
-                question = item  # type: ignore[assignment]
+                question = item
                 break
             else:
-                changes.append(item)  # type: ignore[arg-type]
+                changes.append(item)
         self._commit(parts, changes)
         if question is not None:
             self._answer(*question)

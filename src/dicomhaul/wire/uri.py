@@ -5,11 +5,11 @@ query belong to those who own the request.
 """
 
 from dicomhaul.errors import WrongInstance
-from dicomhaul.model import is_uid
+from dicomhaul.model import is_identifier
 
 
 def _checked(uid: str, what: str) -> str:
-    if not is_uid(uid):
+    if not is_identifier(uid):
         raise WrongInstance(f"the {what} Instance UID {uid[:70]!r} is not a UID")
     return uid
 

@@ -1,0 +1,72 @@
+"""What commands print: sentences on stderr, results on stdout; with `--json`, one object as the last line."""
+
+import json
+import sys
+from typing import Any
+
+from dicomhaul.errors import HaulError
+from dicomhaul.report import Report
+
+_SHOWN_FAILURES = 20
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def human_bytes(count: float | None) -> str:
+    """Write a number of bytes in units of 1000."""
+    if count is None:
+        return "an unknown number of bytes"
+    value, unit = float(count), 0
+    while value >= 1000 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{int(value)} B" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"
+
+
+def human_count(count: int | None, noun: str) -> str:
+    """Write a number of things; `noun` is their plural, which "series" and "instances" share with nothing else."""
+    if count is None:
+        return f"an unknown number of {noun}"
+    return f"{count:,} {noun.removesuffix('s') if count == 1 and noun != 'series' else noun}"
+
+
+def say(line: str = "") -> None:
+    """Print a line of result."""
+    sys.stdout.write(f"{line}\n")
+
+
+def tell(line: str) -> None:
+    """Print a line for the person who watches."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def emit_json(value: dict[str, Any]) -> None:
+    """Print the one JSON object."""
+    say(json.dumps(value, ensure_ascii=False))
+
+
+def complain(error: HaulError) -> None:
+    """Say what went wrong, in one message."""
+    tell(f"dicomhaul: {error}")
+
+
+def print_report(report: Report) -> None:
+    """Say what became of a run."""
+    rate = f", {human_bytes(report.bytes_landed / report.elapsed_s)}/s" if report.elapsed_s > 0.5 else ""
+    say(
+        f"{report.state}: {human_count(report.instances_landed, 'instances')} landed "
+        f"({human_bytes(report.bytes_landed)} in {report.elapsed_s:.1f} s{rate}); "
+        f"{report.series_complete:,} of {human_count(report.series_planned, 'series')} complete, "
+        f"{human_count(report.instances_present, 'instances')} present in {report.dest}"
+    )
+    if report.reason and report.state != "partial":
+        say(f"  {report.reason}")
+    if report.bytes_discarded or report.retries or report.throttled:
+        say(
+            f"  {report.requests:,} requests, {report.retries:,} retries, {report.throttled:,} throttles, "
+            f"{human_bytes(report.bytes_discarded)} came twice or damaged and were not kept"
+        )
+    for failure in report.failures[:_SHOWN_FAILURES]:
+        what = f"instance {failure.sop}" if failure.sop else f"series {failure.series}"
+        say(f"  missing: {what}: {failure.reason}")
+    if len(report.failures) > _SHOWN_FAILURES:
+        say(f"  ... and {len(report.failures) - _SHOWN_FAILURES:,} more; `--json` lists them all")

@@ -1,0 +1,154 @@
+"""`dicomhaul plan`: what would come, and from where. Moves and writes nothing."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from dicomhaul.cli import shared
+from dicomhaul.cli.harness import Stop, run_async
+from dicomhaul.cli.output import emit_json, human_bytes, human_count, say
+
+if TYPE_CHECKING:
+    from dicomhaul.hauler import Cohort, Hauler
+    from dicomhaul.plan.estimate import Amount, Summary
+
+_SHOWN = 12
+
+
+def plan(
+    targets: shared.Targets = None,
+    collection: shared.CollectionOption = None,
+    modality: shared.ModalityOption = None,
+    patient: shared.PatientOption = None,
+    study: shared.StudyOption = None,
+    series: shared.SeriesOption = None,
+    instance: shared.InstanceOption = None,
+    crdc: shared.CrdcOption = None,
+    study_date: shared.StudyDateOption = None,
+    where: shared.WhereOption = None,
+    sql: shared.SqlOption = None,
+    search: shared.SearchOption = None,
+    everything: shared.AllOption = False,
+    limit_series: shared.LimitOption = None,
+    source: shared.SourceOption = None,
+    profile: shared.ProfileOption = None,
+    auth: shared.AuthOption = None,
+    token_file: shared.TokenFileOption = None,
+    ca_file: shared.CaFileOption = None,
+    client_cert: shared.ClientCertOption = None,
+    client_key: shared.ClientKeyOption = None,
+    tpslimit: shared.TpsOption = None,
+    to: shared.PlanToOption = None,
+    layout: shared.LayoutOption = None,
+    state_dir: shared.StateDirOption = None,
+    as_json: shared.JsonOption = False,
+) -> None:
+    """Say what would come: series, instances, bytes, licences, routes. With -o, less what is there, and whether it fits.
+
+    \b
+    Examples:
+      dicomhaul plan qin_pet_phantom
+      dicomhaul plan --collection nlst --modality CT --json
+      dicomhaul plan --all --source http://localhost:8042/dicom-web -o data
+    """
+    query = shared.query_from(
+        targets=targets,
+        collection=collection,
+        modality=modality,
+        patient=patient,
+        study=study,
+        series=series,
+        instance=instance,
+        crdc=crdc,
+        study_date=study_date,
+        where=where,
+        sql=sql,
+        search=search,
+        everything=everything,
+        limit_series=limit_series,
+    )
+    connection = shared.connection_from(
+        auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
+    )
+    options = shared.options_from(tpslimit=tpslimit, layout=layout, state_dir=state_dir)
+    from dicomhaul.hauler import Cohort, Hauler  # noqa: PLC0415 - loads in 0.4 s, which --help need not wait for
+
+    hauler = Hauler(source, profile=profile, connection=connection, options=options)
+    show_plan(hauler, Cohort(query), to=to, as_json=as_json)
+
+
+def show_plan(hauler: "Hauler", cohort: "Cohort", *, to: Path | None, as_json: bool) -> None:
+    """Plan and print; raises typer.Exit with 128 plus the signal if one came."""
+    import anyio  # noqa: PLC0415 - as above
+
+    from dicomhaul.land.folder import Folder  # noqa: PLC0415
+    from dicomhaul.plan.estimate import shortage  # noqa: PLC0415
+
+    async def body(stop: Stop) -> "Summary | None":
+        with anyio.CancelScope() as scope:
+            stop.call = scope.cancel
+            async with hauler:
+                return await hauler.plan(cohort, to)
+        raise typer.Exit(stop.exit_code or 1)
+
+    summary = run_async(body, as_json=as_json)
+    assert summary is not None  # noqa: S101 - a cancelled body has raised
+    room = None if to is None else Folder(to).room()
+    problem = None if room is None else shortage(summary.total, room)
+    if as_json:
+        table = _as_json(summary)
+        if room is not None:
+            table |= {"disk_free_bytes": room.free_bytes, "inodes_free": room.free_inodes, "fits": problem is None}
+        emit_json(table)
+        return
+    _print(summary)
+    if room is not None:
+        say(f"free:       {human_bytes(room.free_bytes)}" + (f" - {problem}" if problem else ""))
+
+
+def _as_json(summary: "Summary") -> dict[str, Any]:
+    return {
+        **summary.total.as_json(),
+        "collections": {name: amount.as_json() for name, amount in summary.collections.items() if name},
+        "modalities": {name: amount.as_json() for name, amount in summary.modalities.items() if name},
+        "licenses": summary.licenses,
+        "routes": {name: amount.as_json() for name, amount in summary.routes.items()},
+        "skipped": summary.skipped,
+        "source": summary.source,
+        "notes": list(summary.notes),
+    }
+
+
+def _print(summary: "Summary") -> None:
+    say(f"would come: {_amount(summary.total)}")
+    for title, table in (("collection", summary.collections), ("modality", summary.modalities)):
+        for name, amount in _largest(table):
+            say(f"{title + ':':<11} {name}: {_amount(amount)}")
+        if len(table) > _SHOWN:
+            say(f"{'':<11} ... and {len(table) - _SHOWN:,} more; --json lists them all")
+    for name, count in summary.licenses.items():
+        say(f"licence:    {name}: {human_count(count, 'series')}")
+    for name, amount in summary.routes.items():
+        say(f"route:      {name}: {_amount(amount)}")
+    for reason, count in summary.skipped.items():
+        say(f"skipped:    {reason}: {human_count(count, 'series')}")
+    for note in summary.notes:
+        say(f"note:       {note}")
+    if summary.source is None:
+        say(
+            "note:       to pull it, say where from: --source. IDC asks that bulk goes through its public buckets, "
+            "which this version does not read; its proxy has a daily quota."
+        )
+
+
+def _largest(table: "dict[str, Amount]") -> "list[tuple[str, Amount]]":
+    named = [(name, amount) for name, amount in table.items() if name]
+    return sorted(named, key=lambda item: (-(item[1].size_bytes or 0), -item[1].series, item[0]))[:_SHOWN]
+
+
+def _amount(amount: "Amount") -> str:
+    return (
+        f"{human_count(amount.series, 'series')}, {human_count(amount.instances, 'instances')}, "
+        f"{human_bytes(amount.size_bytes)}"
+    )

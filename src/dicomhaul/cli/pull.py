@@ -1,0 +1,164 @@
+"""`dicomhaul pull` and `dicomhaul resume`."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from dicomhaul.cli import shared
+from dicomhaul.cli.harness import Stop, run_async
+from dicomhaul.cli.output import emit_json, print_report
+from dicomhaul.cli.watch import Watching
+
+if TYPE_CHECKING:
+    from dicomhaul.hauler import Hauler
+    from dicomhaul.report import Report
+
+_EXIT_CODES: Final = {"complete": 0, "partial": 3, "paused": 4}
+
+
+def pull(
+    to: shared.ToOption,
+    targets: shared.Targets = None,
+    collection: shared.CollectionOption = None,
+    modality: shared.ModalityOption = None,
+    patient: shared.PatientOption = None,
+    study: shared.StudyOption = None,
+    series: shared.SeriesOption = None,
+    instance: shared.InstanceOption = None,
+    crdc: shared.CrdcOption = None,
+    study_date: shared.StudyDateOption = None,
+    where: shared.WhereOption = None,
+    sql: shared.SqlOption = None,
+    search: shared.SearchOption = None,
+    everything: shared.AllOption = False,
+    limit_series: shared.LimitOption = None,
+    source: shared.SourceOption = None,
+    profile: shared.ProfileOption = None,
+    auth: shared.AuthOption = None,
+    token_file: shared.TokenFileOption = None,
+    ca_file: shared.CaFileOption = None,
+    client_cert: shared.ClientCertOption = None,
+    client_key: shared.ClientKeyOption = None,
+    tpslimit: shared.TpsOption = None,
+    transfers: shared.TransfersOption = None,
+    layout: shared.LayoutOption = None,
+    state_dir: shared.StateDirOption = None,
+    force: shared.ForceOption = False,
+    recheck: shared.RecheckOption = False,
+    dry_run: shared.DryRunOption = False,
+    as_json: shared.JsonOption = False,
+    quiet: shared.QuietOption = False,
+    verbose: shared.VerboseOption = 0,
+    progress: shared.ProgressOption = False,
+    log_file: shared.LogFileOption = None,
+    log_level: shared.LogLevelOption = None,
+    log_format: shared.LogFormatOption = "text",
+) -> None:
+    """Bring a cohort to DEST. Run it again, and it goes on where it stopped.
+
+    \b
+    Examples:
+      dicomhaul pull qin_pet_phantom --source idc-proxy -o data
+      dicomhaul pull --all --source http://localhost:8042/dicom-web -o data
+      dicomhaul pull --search PatientID=123 --modality CT,MR --source URL -o data
+      dicomhaul pull manifest.csv --source URL -o data
+      dicomhaul pull --sql "SELECT SeriesInstanceUID FROM index WHERE ..." --source idc-google -o data
+    """
+    query = shared.query_from(
+        targets=targets,
+        collection=collection,
+        modality=modality,
+        patient=patient,
+        study=study,
+        series=series,
+        instance=instance,
+        crdc=crdc,
+        study_date=study_date,
+        where=where,
+        sql=sql,
+        search=search,
+        everything=everything,
+        limit_series=limit_series,
+    )
+    connection = shared.connection_from(
+        auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
+    )
+    options = shared.options_from(
+        transfers=transfers, tpslimit=tpslimit, layout=layout, state_dir=state_dir, force=force, recheck=recheck
+    )
+    from dicomhaul.hauler import Cohort, Hauler  # noqa: PLC0415 - the engine loads in 0.4 s, which --help need not wait for
+
+    watching = Watching(
+        quiet=quiet, verbose=verbose, bars=progress, log_file=log_file, level=log_level, log_format=log_format
+    )
+    hauler = Hauler(source, profile=profile, connection=connection, options=options, observer=watching.hear)
+    if dry_run:
+        from dicomhaul.cli.plan import show_plan  # noqa: PLC0415 - only here
+
+        show_plan(hauler, Cohort(query), to=to, as_json=as_json)
+        return
+    finish(hauler, watching, lambda: hauler.pull(Cohort(query), to, check=False), as_json=as_json)
+
+
+def resume(
+    dest: shared.Destination,
+    source: shared.SourceOption = None,
+    profile: shared.ProfileOption = None,
+    auth: shared.AuthOption = None,
+    token_file: shared.TokenFileOption = None,
+    ca_file: shared.CaFileOption = None,
+    client_cert: shared.ClientCertOption = None,
+    client_key: shared.ClientKeyOption = None,
+    tpslimit: shared.TpsOption = None,
+    transfers: shared.TransfersOption = None,
+    state_dir: shared.StateDirOption = None,
+    force: shared.ForceOption = False,
+    recheck: shared.RecheckOption = False,
+    as_json: shared.JsonOption = False,
+    quiet: shared.QuietOption = False,
+    verbose: shared.VerboseOption = 0,
+    progress: shared.ProgressOption = False,
+    log_file: shared.LogFileOption = None,
+    log_level: shared.LogLevelOption = None,
+    log_format: shared.LogFormatOption = "text",
+) -> None:
+    """Go on with everything that was asked for at DEST, without planning it again.
+
+    \b
+    Examples:
+      dicomhaul resume data
+      dicomhaul resume data --recheck --json
+    """
+    connection = shared.connection_from(
+        auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
+    )
+    options = shared.options_from(
+        transfers=transfers, tpslimit=tpslimit, state_dir=state_dir, force=force, recheck=recheck
+    )
+    from dicomhaul.hauler import Hauler  # noqa: PLC0415 - see pull
+
+    watching = Watching(
+        quiet=quiet, verbose=verbose, bars=progress, log_file=log_file, level=log_level, log_format=log_format
+    )
+    hauler = Hauler(source, profile=profile, connection=connection, options=options, observer=watching.hear)
+    finish(hauler, watching, lambda: hauler.resume(dest, check=False), as_json=as_json)
+
+
+def finish(hauler: "Hauler", watching: Watching, call: "Callable[[], Awaitable[Report]]", *, as_json: bool) -> None:
+    """Run a haul, print its report, and exit with its code."""
+
+    async def body(stop: Stop) -> "tuple[Report, int | None]":
+        stop.call = hauler.stop
+        async with hauler:
+            with watching.over(hauler.tally):
+                report = await call()
+        return report, stop.exit_code
+
+    report, signalled = run_async(body, as_json=as_json)
+    if as_json:
+        emit_json(report.as_json())
+    else:
+        print_report(report)
+    code = signalled if report.state == "interrupted" and signalled is not None else _EXIT_CODES.get(report.state, 1)
+    raise typer.Exit(code)

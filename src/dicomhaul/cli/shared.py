@@ -1,0 +1,277 @@
+"""Options that several commands take, and how their words become a query, a connection and options."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from dicomhaul.config.options import HaulOptions
+from dicomhaul.config.source import Connection
+from dicomhaul.errors import ConfigError
+from dicomhaul.model import Query
+
+_COHORT = "Cohort"
+_SOURCE = "Source"
+_RUN = "Run"
+_OUTPUT = "Output"
+
+Targets = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="TARGET...",
+        help="IDC collection id, study, series or SOP Instance UID, CRDC series UUID, manifest file, or - for a "
+        "manifest by standard input.",
+        show_default=False,
+    ),
+]
+CollectionOption = Annotated[
+    list[str] | None, typer.Option("--collection", "--collection-id", help="IDC collection.", rich_help_panel=_COHORT)
+]
+ModalityOption = Annotated[
+    list[str] | None, typer.Option("--modality", help="Modality, such as CT.", rich_help_panel=_COHORT)
+]
+PatientOption = Annotated[
+    list[str] | None, typer.Option("--patient", "--patient-id", help="Patient ID.", rich_help_panel=_COHORT)
+]
+StudyOption = Annotated[
+    list[str] | None,
+    typer.Option("--study", "--study-instance-uid", help="Study Instance UID.", rich_help_panel=_COHORT),
+]
+SeriesOption = Annotated[
+    list[str] | None,
+    typer.Option("--series", "--series-instance-uid", help="Series Instance UID.", rich_help_panel=_COHORT),
+]
+InstanceOption = Annotated[
+    list[str] | None,
+    typer.Option("--instance", "--sop-instance-uid", help="SOP Instance UID.", rich_help_panel=_COHORT),
+]
+CrdcOption = Annotated[
+    list[str] | None,
+    typer.Option("--crdc-series-uuid", help="CRDC series UUID: one revision of a series.", rich_help_panel=_COHORT),
+]
+StudyDateOption = Annotated[
+    str | None,
+    typer.Option("--study-date", metavar="A-B", help="Study date or range, YYYYMMDD.", rich_help_panel=_COHORT),
+]
+WhereOption = Annotated[
+    str | None,
+    typer.Option("--where", metavar="SQL", help="SQL condition on columns of IDC's index.", rich_help_panel=_COHORT),
+]
+SqlOption = Annotated[
+    str | None,
+    typer.Option("--sql", metavar="QUERY", help="SQL SELECT over IDC's tables.", rich_help_panel=_COHORT),
+]
+SearchOption = Annotated[
+    list[str] | None,
+    typer.Option("--search", metavar="KEY=VALUE", help="QIDO-RS key, on any server.", rich_help_panel=_COHORT),
+]
+AllOption = Annotated[bool, typer.Option("--all", help="Everything that the server has.", rich_help_panel=_COHORT)]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit-series", min=1, help="At most so many series.", rich_help_panel=_COHORT)
+]
+
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        "-s",
+        help="A DICOMweb base URL, a profile file, or idc-proxy, idc-google.",
+        rich_help_panel=_SOURCE,
+    ),
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        help="Name or file of the profile for a URL; its host picks one otherwise.",
+        rich_help_panel=_SOURCE,
+    ),
+]
+AuthOption = Annotated[
+    Literal["none", "basic", "bearer", "google", "azure"] | None,
+    typer.Option(
+        "--auth",
+        help="How to authenticate; the profile says otherwise. basic: DICOMHAUL_USER and DICOMHAUL_PASSWORD; "
+        "bearer: DICOMHAUL_TOKEN or --token-file.",
+        rich_help_panel=_SOURCE,
+    ),
+]
+TokenFileOption = Annotated[
+    Path | None, typer.Option("--token-file", help="File that holds a bearer token.", rich_help_panel=_SOURCE)
+]
+CaFileOption = Annotated[
+    Path | None, typer.Option("--ca-file", help="Certificate authorities to trust (PEM).", rich_help_panel=_SOURCE)
+]
+ClientCertOption = Annotated[
+    Path | None, typer.Option("--client-cert", help="Our certificate for mutual TLS (PEM).", rich_help_panel=_SOURCE)
+]
+ClientKeyOption = Annotated[
+    Path | None,
+    typer.Option("--client-key", help="Its key, if it is in another file (PEM).", rich_help_panel=_SOURCE),
+]
+TpsOption = Annotated[
+    float | None,
+    typer.Option("--tpslimit", min=0.01, help="At most so many requests a second.", rich_help_panel=_SOURCE),
+]
+
+ToOption = Annotated[
+    Path,
+    typer.Option(
+        "-o", "--to", "--download-dir", metavar="DEST", help="The destination, a folder.", rich_help_panel=_RUN
+    ),
+]
+PlanToOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--to", "--download-dir", metavar="DEST", help="Plan for this destination.", rich_help_panel=_RUN
+    ),
+]
+DeepOption = Annotated[
+    bool, typer.Option("--deep", help="Parse every instance with pydicom, too.", rich_help_panel=_RUN)
+]
+RepairOption = Annotated[
+    bool, typer.Option("--repair", help="Bring again what is damaged or gone.", rich_help_panel=_RUN)
+]
+DryRunOption = Annotated[bool, typer.Option("-n", "--dry-run", help="Only plan.", rich_help_panel=_RUN)]
+Destination = Annotated[Path, typer.Argument(metavar="DEST", help="The destination, a folder.")]
+TransfersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--transfers",
+        "--max-workers",
+        min=1,
+        max=256,
+        help="At most so many exchanges at once; the profile says otherwise.",
+        rich_help_panel=_RUN,
+    ),
+]
+LayoutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--layout",
+        "--dir-template",
+        metavar="TEMPLATE",
+        help="Folders below DEST, such as {PatientID}/{StudyInstanceUID}/{SeriesInstanceUID}.",
+        rich_help_panel=_RUN,
+    ),
+]
+StateDirOption = Annotated[
+    Path | None,
+    typer.Option("--state-dir", help="Where the ledger lives instead of DEST/.dicomhaul.", rich_help_panel=_RUN),
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Go on although the plan does not fit the free space.", rich_help_panel=_RUN)
+]
+RecheckOption = Annotated[
+    bool, typer.Option("--recheck", help="Look for landed files that are gone, and bring them.", rich_help_panel=_RUN)
+]
+
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="The last line on stdout is one JSON object.", rich_help_panel=_OUTPUT),
+]
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.", rich_help_panel=_OUTPUT)]
+VerboseOption = Annotated[
+    int, typer.Option("-v", "--verbose", count=True, help="Log to stderr; twice for more.", rich_help_panel=_OUTPUT)
+]
+ProgressOption = Annotated[
+    bool,
+    typer.Option(
+        "-P", "--progress", help="Show progress bars also where stderr is no terminal.", rich_help_panel=_OUTPUT
+    ),
+]
+LogFileOption = Annotated[Path | None, typer.Option("--log-file", help="Write the log there.", rich_help_panel=_OUTPUT)]
+LogLevelOption = Annotated[
+    Literal["debug", "info", "warning", "error"] | None,
+    typer.Option("--log-level", help="The least level that is logged.", rich_help_panel=_OUTPUT),
+]
+LogFormatOption = Annotated[
+    Literal["text", "json"], typer.Option("--log-format", help="One line or one JSON object.", rich_help_panel=_OUTPUT)
+]
+
+
+def split_commas(values: Iterable[str] | None) -> tuple[str, ...]:
+    """Return the words of repeated options, each of which may be a comma list. Raises ConfigError for an empty one."""
+    words = [word.strip() for value in values or () for word in value.split(",")]
+    if any(not word for word in words):
+        raise ConfigError("an option was given without a value; use --all for everything that a server has")
+    return tuple(words)
+
+
+def query_from(
+    *,
+    targets: list[str] | None,
+    collection: list[str] | None,
+    modality: list[str] | None,
+    patient: list[str] | None,
+    study: list[str] | None,
+    series: list[str] | None,
+    instance: list[str] | None,
+    crdc: list[str] | None,
+    study_date: str | None,
+    where: str | None,
+    sql: str | None,
+    search: list[str] | None,
+    everything: bool,
+    limit_series: int | None,
+) -> Query:
+    """Build the query of `plan` and `pull`; reads standard input for the target `-`. Raises ConfigError."""
+    words = tuple(targets or ())
+    if any(not word for word in words):
+        raise ConfigError("an empty TARGET means nothing; use --all for everything that a server has")
+    query = Query(
+        targets=words,
+        manifest=sys.stdin.read() if "-" in words else None,
+        collection=split_commas(collection),
+        modality=split_commas(modality),
+        patient=split_commas(patient),
+        study=split_commas(study),
+        series=split_commas(series),
+        instance=split_commas(instance),
+        crdc=split_commas(crdc),
+        study_date=study_date,
+        where=where,
+        sql=sql,
+        search=tuple(search or ()),
+        everything=everything,
+        limit_series=limit_series,
+    )
+    if query == Query(limit_series=limit_series):
+        raise ConfigError(
+            "say what to bring: a TARGET, a filter, --sql, --search, or --all for everything a server has"
+        )
+    return query
+
+
+def connection_from(
+    *,
+    auth: Literal["none", "basic", "bearer", "google", "azure"] | None,
+    token_file: Path | None,
+    ca_file: Path | None,
+    client_cert: Path | None,
+    client_key: Path | None,
+) -> Connection:
+    """Build the connection of a command that asks a source."""
+    return Connection(auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key)
+
+
+def options_from(
+    *,
+    transfers: int | None = None,
+    tpslimit: float | None = None,
+    layout: str | None = None,
+    state_dir: Path | None = None,
+    force: bool = False,
+    recheck: bool = False,
+) -> HaulOptions:
+    """Build the options of a run."""
+    return HaulOptions(
+        transfers=transfers,
+        requests_per_s=tpslimit,
+        layout=layout,
+        state_dir=state_dir,
+        force=force,
+        recheck=recheck,
+    )

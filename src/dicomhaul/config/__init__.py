@@ -1,0 +1,1 @@
+"""What the user chose, as frozen values: where from (`source`) and how (`options`)."""

@@ -1,0 +1,133 @@
+"""SOURCE, recognised: a built-in name, a profile file, or a DICOMweb base URL.
+
+No credential is ever part of a SourceSpec's text forms: a user and password in the URL are taken out of it.
+"""
+
+import re
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from dicomhaul.errors import ConfigError
+from dicomhaul.net.auth import AuthKind
+from dicomhaul.profile import Profile, built_in, built_in_names, profile_for_url, read_profile
+
+_BUCKETS: Final = frozenset({"idc", "idc-bucket"})
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach a source, as far as the user says more than the profile.
+
+    Attributes:
+        auth: overrides the profile's kind of authentication.
+        token_file: a file that holds a bearer token; read again when it changes.
+        ca_file: certificate authorities to trust instead of the system's (PEM).
+        client_cert: our certificate for mutual TLS (PEM), with `client_key` if the key is in another file.
+        user, password: from the URL; otherwise basic credentials come from the environment.
+    """
+
+    auth: AuthKind | None = None
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """A source that can be asked.
+
+    Attributes:
+        word: what the user typed, without credentials; the ledger keeps it for `resume`.
+        base_url: the DICOMweb base URL, without a trailing slash.
+        profile: what is known of that kind of server.
+        connection: how to reach it.
+    """
+
+    word: str
+    base_url: str
+    profile: Profile
+    connection: Connection = Connection()
+
+    @property
+    def name(self) -> str:
+        """What the plan and messages call it: the profile's name, and the host where a profile has many."""
+        if self.profile.url is not None:
+            return self.profile.name
+        return f"{self.profile.name} ({urlsplit(self.base_url).netloc})"
+
+
+def resolve_source(
+    word: str, *, profile: str | None = None, url: str | None = None, connection: Connection | None = None
+) -> SourceSpec:
+    """Recognise SOURCE.
+
+    Args:
+        word: a built-in name, a path to a profile file, or a URL.
+        profile: the name or file of the profile to use with a URL, instead of the one that its host suggests.
+        url: the base URL to use with a profile that has none.
+        connection: how to reach it.
+
+    Raises:
+        ConfigError: it is none of them, or lacks its URL; says what would do.
+    """
+    connection = connection or Connection()
+    if word in _BUCKETS:
+        raise ConfigError(
+            f"--source {word} (IDC's public buckets) is not in this version; "
+            "use --source idc-proxy, idc-google or the URL of a DICOMweb server"
+        )
+    if re.match(r"https?://", word, re.IGNORECASE):
+        base_url, connection = _split_credentials(word, connection)
+        chosen = _profile(profile) if profile else profile_for_url(base_url)
+        return SourceSpec(base_url, base_url, chosen, connection)
+    chosen = _profile(word)
+    base = url or chosen.url
+    if base is None:
+        raise ConfigError(
+            f"the profile {chosen.name!r} describes a kind of server; say which one: --source URL --profile {word}"
+        )
+    base_url, connection = _split_credentials(_with_version(base), connection)
+    return SourceSpec(word, base_url, chosen, connection)
+
+
+def idc_release() -> str:
+    """The number of the IDC release whose index is installed: the major version of idc-index-data."""
+    return metadata.version("idc-index-data").split(".")[0]
+
+
+def _with_version(url: str) -> str:
+    return url.replace("{idc_version}", idc_release()) if "{idc_version}" in url else url
+
+
+def _profile(word: str) -> Profile:
+    if word in built_in_names():
+        return built_in(word)
+    path = Path(word)
+    if path.suffix == ".toml" or path.is_file():
+        return read_profile(path)
+    raise ConfigError(
+        f"SOURCE {word!r} is neither a URL (http:// or https://), nor a profile file, nor one of: "
+        f"{', '.join(built_in_names())}"
+    )
+
+
+def _split_credentials(url: str, connection: Connection) -> tuple[str, Connection]:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises ValueError for a port that is none
+    except ValueError:
+        raise ConfigError("the URL of the source is malformed") from None
+    if not parts.hostname:
+        raise ConfigError("the URL of the source names no host")
+    if parts.query or parts.fragment:
+        raise ConfigError("the URL of the source must end with its path: no '?' and no '#'")
+    if parts.username is not None:
+        connection = replace(connection, user=unquote(parts.username), password=unquote(parts.password or ""))
+    netloc = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme.lower(), netloc, parts.path.rstrip("/"), "", "")), connection

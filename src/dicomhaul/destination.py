@@ -1,0 +1,76 @@
+"""One destination, held by one process: its lock, its ledger, its folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dicomhaul.errors import ConfigError
+from dicomhaul.land.folder import Folder
+from dicomhaul.land.writer import landing_error
+from dicomhaul.record.ledger import Ledger
+from dicomhaul.record.lock import exclusive
+from dicomhaul.record.place import Place, place_of
+from dicomhaul.record.recovery import recover
+
+# A full check reads every page; beyond this size only the pages in use are found out.
+_CHECKED_LEDGER_BYTES: Final = 64 * 1024 * 1024
+_LAYOUT: Final = "layout"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """An open destination. `adopted`: instances that an interrupted run had landed and not recorded."""
+
+    folder: Folder
+    place: Place
+    ledger: Ledger
+    adopted: int
+
+    def fix_layout(self, wanted: str | None, default: str) -> str:
+        """Return the layout of this destination, which its first cohort decides. Raises ConfigError for another."""
+        there = self.ledger.meta(_LAYOUT)
+        if there is None:
+            there = wanted or default
+            self.ledger.set_meta(_LAYOUT, there)
+        if wanted is not None and wanted != there:
+            raise ConfigError(f"this destination has the layout {there}; give another one its own destination")
+        return there
+
+
+@contextmanager
+def open_destination(dest: Path, state_dir: Path | None = None) -> Iterator[Destination]:
+    """Hold the destination `dest`, creating it, and finish what an interrupted run had begun to land.
+
+    Raises:
+        LedgerError: another process holds it, or its ledger is damaged.
+        NotWritable, DiskFull: it cannot be written.
+    """
+    folder = Folder(dest)
+    folder.prepare()
+    place = place_of(dest, state_dir)
+    try:
+        place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise landing_error(error, f"use {place.folder} for the ledger") from error
+    with exclusive(place.lock):
+        ledger = Ledger.open(place.ledger, wal=place.wal)
+        try:
+            if place.ledger.stat().st_size <= _CHECKED_LEDGER_BYTES:
+                ledger.check()
+            yield Destination(folder, place, ledger, recover(ledger, folder))
+        finally:
+            ledger.close()
+
+
+def layout_of(dest: Path, state_dir: Path | None = None) -> str | None:
+    """Return the layout of a destination that may not exist yet; changes nothing."""
+    place = place_of(dest, state_dir)
+    if not place.ledger.is_file():
+        return None
+    ledger = Ledger.open(place.ledger, read_only=True)
+    try:
+        return ledger.meta(_LAYOUT)
+    finally:
+        ledger.close()

@@ -1,0 +1,360 @@
+"""The Python API: what to bring (`Cohort`), and who brings it (`Hauler`).
+
+Nothing here configures logging, installs a signal handler or prints. Cancelling a call leaves a destination that the next
+call goes on with.
+"""
+
+import asyncio
+import concurrent.futures
+import math
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+import anyio.from_thread
+
+from dicomhaul import build, run
+from dicomhaul.config.options import HaulOptions
+from dicomhaul.config.source import Connection, SourceSpec, resolve_source
+from dicomhaul.destination import layout_of
+from dicomhaul.errors import ConfigError, IncompleteError
+from dicomhaul.events import Event, Observer, SeriesLanded, Tally
+from dicomhaul.model import Query
+from dicomhaul.net.clock import SystemClock
+from dicomhaul.net.host import Host
+from dicomhaul.plan.estimate import Summary
+from dicomhaul.planner.parent import plan
+from dicomhaul.planner.request import PlanRequest
+from dicomhaul.record.ledger import CohortRow
+from dicomhaul.record.place import place_of
+from dicomhaul.report import LandedSeries, Report
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Words = str | Iterable[str]
+
+
+def _words(value: Words | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """What to bring. Made by its class methods; nothing is looked up before it is planned or pulled."""
+
+    query: Query
+
+    @classmethod
+    def idc(
+        cls,
+        *targets: str,
+        collection_id: Words | None = None,
+        modality: Words | None = None,
+        patient_id: Words | None = None,
+        study_instance_uid: Words | None = None,
+        series_instance_uid: Words | None = None,
+        sop_instance_uid: Words | None = None,
+        crdc_series_uuid: Words | None = None,
+        study_date: str | None = None,
+        where: str | None = None,
+        limit_series: int | None = None,
+    ) -> Self:
+        """Series of the IDC index.
+
+        Args:
+            targets: collection ids, UIDs, CRDC series UUIDs, or manifest files, as on the command line.
+            collection_id, modality, patient_id, study_instance_uid, series_instance_uid, sop_instance_uid,
+                crdc_series_uuid: filters; values of one are alternatives, filters intersect.
+            study_date: `A-B`, `A-`, `-B` or `A`, as YYYYMMDD or YYYY-MM-DD.
+            where: an SQL condition on the columns of `index`.
+            limit_series: at most so many series.
+        """
+        return cls(
+            Query(
+                targets=targets,
+                collection=_words(collection_id),
+                modality=_words(modality),
+                patient=_words(patient_id),
+                study=_words(study_instance_uid),
+                series=_words(series_instance_uid),
+                instance=_words(sop_instance_uid),
+                crdc=_words(crdc_series_uuid),
+                study_date=study_date,
+                where=where,
+                limit_series=limit_series,
+            )
+        )
+
+    @classmethod
+    def sql(cls, query: str) -> Self:
+        """The series that an SQL SELECT over IDC's tables yields; it runs where it can read nothing else."""
+        return cls(Query(sql=query))
+
+    @classmethod
+    def series(cls, *uids: str) -> Self:
+        """Whole series, by Series Instance UID."""
+        return cls(Query(series=uids))
+
+    @classmethod
+    def manifest(cls, path: str | os.PathLike[str]) -> Self:
+        """What a manifest file names: s5cmd, CSV or TSV, or a plain list."""
+        return cls(Query(targets=(os.fspath(path),)))
+
+    @classmethod
+    def dataframe(cls, frame: "pd.DataFrame") -> Self:
+        """What a DataFrame names: columns StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, crdc_series_uuid,
+        instanceCount, as far as it has them.
+        """
+        names = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "crdc_series_uuid", "instanceCount")
+        kept = [name for name in names if name in frame.columns]
+        return cls(Query(manifest=frame[kept].to_csv(index=False)))
+
+    @classmethod
+    def search(cls, **keys: str) -> Self:
+        """What a DICOMweb server finds by QIDO-RS: keys are DICOM keywords; none means everything it has."""
+        return cls(Query(search=tuple(f"{key}={value}" for key, value in keys.items()), everything=not keys))
+
+
+class Hauler:
+    """Brings cohorts from one source to destinations. An async context manager: one session, one gate for all that follows.
+
+    Args:
+        source: a built-in name, a profile file, or a DICOMweb base URL; None: only what needs no source.
+        profile: name or file of the profile for a URL, instead of the one that its host suggests.
+        transfers: the most exchanges at once; None: what the profile allows.
+        requests_per_s: the most requests a second; None: what the profile allows.
+        layout: template of the folders below a destination.
+        connection: certificates and credentials.
+        observer: is told what happens, in the event loop.
+        options: everything else.
+
+    Raises ConfigError for a source that makes no sense.
+    """
+
+    def __init__(
+        self,
+        source: str | SourceSpec | None = None,
+        *,
+        profile: str | None = None,
+        transfers: int | None = None,
+        requests_per_s: float | None = None,
+        layout: str | None = None,
+        connection: Connection | None = None,
+        observer: Observer = lambda _: None,
+        options: HaulOptions | None = None,
+    ) -> None:
+        self._connection = connection or Connection()
+        self._source = (
+            resolve_source(source, profile=profile, connection=self._connection) if isinstance(source, str) else source
+        )
+        self._options = replace(
+            options or HaulOptions(), **_given(transfers=transfers, requests_per_s=requests_per_s, layout=layout)
+        )
+        self._observers = [observer]
+        self._clock = SystemClock()
+        self._tally = Tally()
+        self._stack = AsyncExitStack()
+        self._hosts: dict[str, Host] = {}
+        self._scope: anyio.CancelScope | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._stack.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+        self._hosts.clear()
+
+    @property
+    def tally(self) -> Tally:
+        """Running totals of everything this hauler does; read it whenever you like."""
+        return self._tally
+
+    def stop(self) -> None:
+        """End the run that is under way, cleanly: its report says `interrupted`. May be called at any time."""
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def plan(self, cohort: Cohort, to: str | os.PathLike[str] | None = None) -> Summary:
+        """Say what would come, and move nothing. With `to`, less what is there already.
+
+        Raises CohortError or ConfigError for what makes no sense or matches nothing; SourceError or TransferError
+        where a server had to be asked and did not answer.
+        """
+        there, present = None, None
+        if to is not None:
+            there = layout_of(Path(to), self._options.state_dir)
+            present = place_of(Path(to), self._options.state_dir).ledger
+        layout = self._options.layout or there or run.default_layout(self._source)
+        return await plan(
+            PlanRequest(
+                query=cohort.query,
+                source=self._source,
+                layout=layout,
+                present=present if present is not None and present.is_file() else None,
+                requests_per_s=self._options.requests_per_s,
+            )
+        )
+
+    async def pull(self, cohort: Cohort, to: str | os.PathLike[str], *, check: bool = True) -> Report:
+        """Bring a cohort to the destination `to`; again, and it goes on where it stopped.
+
+        Args:
+            cohort: what to bring.
+            to: the destination, a folder.
+            check: raise IncompleteError unless everything asked for is there.
+
+        Raises:
+            IncompleteError: something is missing, or the run was stopped; `report` says what.
+            CohortError, ConfigError: what was asked for makes no sense or matches nothing.
+            SourceError, TransferError: the cohort could not be resolved at the server.
+            LandingError, LedgerError: the destination cannot be used.
+        """
+        source = self._needed_source()
+        return _checked(await self._in_scope(lambda scope: run.pull(
+            cohort.query, source, Path(to), self._options, self._world(), stop=scope
+        )), check=check)  # fmt: skip
+
+    async def resume(
+        self, to: str | os.PathLike[str], *, damaged: Sequence[tuple[int, str]] = (), check: bool = True
+    ) -> Report:
+        """Go on with everything that was asked for at `to`, from the hauler's source, else from the sources on record.
+
+        Args:
+            to: the destination.
+            damaged: what a `Verification` found `damaged`: it is brought again.
+            check: as `pull`.
+
+        Errors as `pull`.
+        """
+
+        def find_source(cohort: CohortRow) -> SourceSpec:
+            return self._source or resolve_source(cohort.source, connection=self._connection)
+
+        return _checked(await self._in_scope(lambda scope: run.resume(
+            Path(to), self._options, self._world(), find_source=find_source, damaged=damaged, stop=scope
+        )), check=check)  # fmt: skip
+
+    async def iter_series(self, cohort: Cohort, to: str | os.PathLike[str]) -> AsyncIterator[LandedSeries]:
+        """Pull, and yield each series as soon as it is proven complete and recorded; those that are there come last.
+
+        Leaving the loop early stops the run. At its end, errors as `pull`.
+        """
+        dest, source = Path(to), self._needed_source()
+        send, receive = anyio.create_memory_object_stream[SeriesLanded](math.inf)
+
+        def hear(event: Event) -> None:
+            if isinstance(event, SeriesLanded):
+                send.send_nowait(event)
+
+        async def pull() -> None:
+            with send:
+                await self.pull(cohort, to)
+
+        self._observers.append(hear)
+        task = asyncio.create_task(pull())
+        seen: set[tuple[str, str]] = set()
+        try:
+            async with receive:
+                async for event in receive:
+                    seen.add((event.study, event.series))
+                    yield run.landed_series(dest, self._options.state_dir, event.study, event.series)
+            for series in run.iter_landed(dest, self._options, cohort.query, source):
+                if (series.study_instance_uid, series.series_instance_uid) not in seen:
+                    yield series
+        finally:
+            self._observers.remove(hear)
+            self.stop()
+            await asyncio.wait([task])
+        task.result()
+
+    def _needed_source(self) -> SourceSpec:
+        if self._source is None:
+            raise ConfigError(
+                "say where from: --source idc-proxy, idc-google, or the URL of a DICOMweb server. (IDC asks that bulk "
+                "goes through its public buckets, which this version does not read; its proxy has a daily quota.)"
+            )
+        return self._source
+
+    def _world(self) -> run.Surroundings:
+        return run.Surroundings(self._clock, self._tell, self._tally, self._open_host)
+
+    def _tell(self, event: Event) -> None:
+        for observer in self._observers:
+            observer(event)
+
+    async def _open_host(self, spec: SourceSpec) -> Host:
+        key = f"{spec.word} {spec.base_url}"
+        if key not in self._hosts:
+            self._hosts[key] = await self._stack.enter_async_context(
+                build.open_source_host(
+                    spec,
+                    environ=os.environ,
+                    clock=self._clock,
+                    observer=self._tell,
+                    tally=self._tally,
+                    concurrency=self._options.transfers,
+                    requests_per_s=self._options.requests_per_s,
+                )
+            )
+        return self._hosts[key]
+
+    async def _in_scope(self, call: Callable[[anyio.CancelScope], Awaitable[Report]]) -> Report:
+        self._scope = scope = anyio.CancelScope()
+        try:
+            return await call(scope)
+        finally:
+            self._scope = None
+
+
+def _checked(report: Report, *, check: bool) -> Report:
+    if check and report.state != "complete":
+        raise IncompleteError(f"{report.state}: {report.reason}", report=report)
+    return report
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def pull_sync(
+    cohort: Cohort,
+    to: str | os.PathLike[str],
+    *,
+    source: str | SourceSpec,
+    check: bool = True,
+    **options: Any,
+) -> Report:
+    """Pull from code that is not async: in an event loop of its own, in a thread of its own, so that it works in a notebook.
+
+    Args:
+        cohort, to, check: as `Hauler.pull`.
+        source: as `Hauler`.
+        options: further arguments of `Hauler`.
+
+    Raises what `Hauler.pull` raises. KeyboardInterrupt stops the run cleanly first.
+    """
+    hauler = Hauler(source, **options)
+
+    async def pull() -> Report:
+        async with hauler:
+            return await hauler.pull(cohort, to, check=check)
+
+    with anyio.from_thread.start_blocking_portal("asyncio") as portal:
+        future = portal.start_task_soon(pull)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            portal.call(hauler.stop)
+            concurrent.futures.wait([future])
+            raise

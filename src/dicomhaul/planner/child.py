@@ -1,0 +1,279 @@
+"""The child's side: resolve a cohort, then add it up or write it into the ledger. Run as a module by `parent`."""
+
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+
+from dicomhaul import build
+from dicomhaul.cohort.gather import gather
+from dicomhaul.cohort.idc import IdcCohort, Row, open_idc
+from dicomhaul.cohort.manifest import Entry, iter_series
+from dicomhaul.cohort.search import search
+from dicomhaul.config.options import QUERY_JSON
+from dicomhaul.config.source import SourceSpec
+from dicomhaul.errors import ConfigError, HaulError
+from dicomhaul.events import Tally
+from dicomhaul.land.layout import BASE_FIELDS, Layout, parse_layout
+from dicomhaul.model import Failure, Query, Series
+from dicomhaul.net.clock import SystemClock
+from dicomhaul.plan.estimate import Group, Summary, summarise
+from dicomhaul.plan.split import largest_whole_bytes
+from dicomhaul.planner.request import REPLY_JSON, REQUEST_JSON, Failed, Load, PlanRequest, Progress, Reply
+from dicomhaul.record.ledger import Ledger
+
+
+def main() -> int:
+    """Answer one request from standard input on standard output."""
+    request = REQUEST_JSON.validate_json(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        summary = _answer(request)
+    except HaulError as error:
+        _say(Reply(failed=Failed(type(error).__name__, str(error))))
+        return 1
+    _say(Reply(summary=summary))
+    return 0
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()  # ends when nobody holds the other side any more
+    os._exit(1)
+
+
+def _say(reply: Reply) -> None:
+    sys.stdout.buffer.write(REPLY_JSON.dump_json(reply) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _answer(request: PlanRequest) -> Summary:
+    layout = parse_layout(request.layout)
+    source = request.source
+    if source is None or source.profile.index == "idc":
+        notes: list[str] = []
+        with open_idc(request.query, notice=notes.append) as cohort:
+            return _Plan(request, layout, notes).idc(cohort)
+    unknown = [name for name in layout.fields if name not in BASE_FIELDS]
+    if unknown:
+        raise ConfigError(f"the layout names {', '.join(unknown)}, which only IDC's index knows")
+    return anyio.run(_Plan(request, layout, []).server, source)
+
+
+class _Plan:
+    """One request, on its way to an answer."""
+
+    def __init__(self, request: PlanRequest, layout: Layout, notes: list[str]) -> None:
+        self._request = request
+        self._layout = layout
+        self._notes = notes
+        self._missing: list[Failure] = []
+        self._counted = 0
+
+    # -- the IDC index --------------------------------------------------------------------------------------------
+
+    def idc(self, cohort: IdcCohort) -> Summary:
+        """Plan a cohort of the IDC index."""
+        reason = f"the index of IDC v{cohort.idc_version} does not have it"
+        self._missing = [_failure(entry, reason) for entry in cohort.missing]
+        request = self._request
+        if request.load is None and request.present is None:
+            source = request.source
+            limit = _largest_uncut(source) if source is not None else None
+            groups = [
+                Group(
+                    each.collection,
+                    each.license,
+                    each.modality,
+                    _route(source, each.bucket, cut=each.over_limit),
+                    each.series,
+                    each.instances,
+                    each.size_bytes,
+                )
+                for each in cohort.groups(over_bytes=limit)
+            ]
+            return self._summary(groups)
+        fields = self._layout.fields
+        return self._rows(self._placed(batch) for batch in cohort.iter_rows(fields=fields))
+
+    def _placed(self, batch: list[Row]) -> list[Series]:
+        folder = self._layout.folder
+        return [row._replace(folder=folder(values)) for row, values in batch]
+
+    # -- a DICOMweb server ----------------------------------------------------------------------------------------
+
+    async def server(self, source: SourceSpec) -> Summary:
+        """Plan a cohort of a DICOMweb server: from a manifest that says it all, or by QIDO-RS."""
+        query = self._request.query
+        named = _fully_named(query)
+        if named is not None:
+            rows = list(iter_series(named))
+            return await anyio.to_thread.run_sync(self._rows, [self._on_server(rows)])
+        clock = SystemClock()
+        async with build.open_source_host(
+            source,
+            environ=os.environ,
+            clock=clock,
+            observer=lambda _: None,
+            tally=Tally(),
+            requests_per_s=self._request.requests_per_s,
+        ) as host:
+            found = search(host, source.profile, query, notice=self._notes.append)
+            return await self._stream(found)
+
+    async def _stream(self, found: AsyncIterator[list[Series]]) -> Summary:
+        """Hand batches to the thread that writes the ledger, as they come."""
+        send, receive = anyio.create_memory_object_stream[list[Series]](4)
+        summaries: list[Summary] = []
+
+        def batches() -> Iterator[list[Series]]:
+            while True:
+                try:
+                    yield anyio.from_thread.run(receive.receive)
+                except anyio.EndOfStream:
+                    return
+
+        async def write() -> None:
+            summaries.append(await anyio.to_thread.run_sync(self._rows, batches()))
+
+        async def read() -> None:
+            async with send:
+                async for batch in found:
+                    await send.send(self._on_server(batch))
+
+        try:
+            async with receive, anyio.create_task_group() as group:
+                group.start_soon(write)
+                await read()
+        except* HaulError as errors:
+            raise _first(errors) from None
+        return summaries[0]
+
+    def _on_server(self, batch: list[Series]) -> list[Series]:
+        layout = self._layout
+        names = {"StudyInstanceUID": "study", "SeriesInstanceUID": "series", "PatientID": "patient",
+                 "Modality": "modality", "collection_id": "collection"}  # fmt: skip
+        columns = [names[field] for field in layout.fields]
+        return [row._replace(folder=layout.folder([getattr(row, name) for name in columns])) for row in batch]
+
+    # -- both -----------------------------------------------------------------------------------------------------
+
+    def _rows(self, batches: Iterator[list[Series]] | list[list[Series]]) -> Summary:
+        """Write the rows into the ledger, or add up those that it does not have."""
+        load = self._request.load
+        if load is not None:
+            self._load(load, batches)
+            return self._summary([])
+        present = _present(self._request)
+        skipped: Counter[str] = Counter()
+        totals: dict[tuple[str | None, str | None, str | None, str], list[int]] = {}
+        unknown: Counter[tuple[str | None, str | None, str | None, str]] = Counter()
+        unsized: Counter[tuple[str | None, str | None, str | None, str]] = Counter()
+        source = self._request.source
+        largest = _largest_uncut(source) if source is not None else None
+        for batch in self._told(batches):
+            for row in batch:
+                if present and row.instances is None and present.get((row.study, row.series), "") == row.revision:
+                    skipped["already there"] += 1
+                    continue
+                cut = row.size_bytes is not None and largest is not None and row.size_bytes > largest
+                key = (row.collection, row.license, row.modality, _route(source, row.bucket, cut=cut))
+                sums = totals.setdefault(key, [0, 0, 0])
+                sums[0] += 1
+                sums[1] += row.expected or 0
+                sums[2] += row.size_bytes or 0
+                unknown[key] += row.expected is None
+                unsized[key] += row.size_bytes is None
+        groups = [
+            Group(*key, series, None if unknown[key] else instances, None if unsized[key] else size)
+            for key, (series, instances, size) in totals.items()
+        ]
+        return self._summary(groups, skipped)
+
+    def _load(self, load: Load, batches: Iterator[list[Series]] | list[list[Series]]) -> None:
+        ledger = Ledger.open(load.ledger, wal=load.wal)
+        source = self._request.source
+        if source is None:
+            raise ConfigError("a cohort cannot be pulled without a source")
+        try:
+            ledger.plan_cohort(
+                name=load.name,
+                fingerprint=load.fingerprint,
+                query=QUERY_JSON.dump_json(self._request.query).decode(),
+                source=source.word,
+                planned_at=load.planned_at,
+                rows=(row for batch in self._told(batches) for row in batch),
+                cut_above_bytes=_largest_uncut(source),
+                missing=self._missing,
+            )
+        finally:
+            ledger.close()
+
+    def _told(self, batches: Iterator[list[Series]] | list[list[Series]]) -> Iterator[list[Series]]:
+        for batch in batches:
+            yield batch
+            self._counted += len(batch)
+            _say(Reply(progress=Progress(self._counted)))
+
+    def _summary(self, groups: list[Group], skipped: Counter[str] | None = None) -> Summary:
+        source = self._request.source
+        if self._missing:
+            some = ", ".join(each.sop or each.series or each.study for each in self._missing[:3])
+            more = ", …" if len(self._missing) > 3 else ""
+            self._notes.append(f"{len(self._missing):,} of those named were not found: {some}{more}")
+        return summarise(
+            groups, skipped=skipped, source=None if source is None else source.name, notes=tuple(self._notes)
+        )
+
+
+def _first(errors: BaseExceptionGroup[HaulError]) -> HaulError:
+    for error in errors.exceptions:
+        return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    raise AssertionError("an exception group is never empty")
+
+
+def _fully_named(query: Query) -> list[Entry] | None:
+    """Return the entries of a manifest that names study and series of everything, unless filters need a search."""
+    if query.manifest is None and not query.targets:
+        return None
+    filters = (query.modality, query.patient, query.study, query.series, query.instance, query.crdc, query.search)
+    if any(filters) or query.study_date or query.everything or query.limit_series is not None:
+        return None
+    wanted = gather(query)
+    if wanted.collections or not wanted.entries:
+        return None
+    return wanted.entries if all(entry.study and entry.series for entry in wanted.entries) else None
+
+
+def _failure(entry: Entry, reason: str) -> Failure:
+    series = entry.series or entry.crdc or entry.uid
+    return Failure(entry.study or "", series, entry.sop, reason)
+
+
+def _largest_uncut(source: SourceSpec) -> int:
+    limits = source.profile.limits
+    return largest_whole_bytes(response_bytes=limits.response_bytes, series_bytes=limits.series_bytes)
+
+
+def _route(source: SourceSpec | None, bucket: str | None, *, cut: bool) -> str:
+    if source is None:
+        return f"bucket {bucket or 'unknown'}"
+    return f"{source.name}, instance by instance" if cut else f"{source.name}, whole series"
+
+
+def _present(request: PlanRequest) -> dict[tuple[str, str], str | None]:
+    if request.present is None or not request.present.is_file():
+        return {}
+    ledger = Ledger.open(request.present, read_only=True)
+    try:
+        return {(study, series): revision for study, series, revision, whole in ledger.landed_series() if whole}
+    finally:
+        ledger.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""The parent's side of planning: start the child, relay what it says."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import anyio
+from anyio.abc import Process
+from anyio.streams.text import TextReceiveStream
+
+from dicomhaul.errors import CohortError
+from dicomhaul.plan.estimate import Summary
+from dicomhaul.planner.request import REPLY_JSON, REQUEST_JSON, PlanRequest, Reply
+
+
+async def plan(request: PlanRequest, on_progress: Callable[[int], None] = lambda _: None) -> Summary:
+    """Resolve a cohort in a child process; `on_progress` is told how many series were found so far.
+
+    Raises CohortError, ConfigError, SourceError, TransferError or LedgerError: whatever stopped the child. A cancelled
+    call stops the child, and what it had not committed is gone.
+    """
+    # The request goes by standard input, which stays open: its end tells the child that nobody waits any more.
+    async with await anyio.open_process(
+        [sys.executable, "-m", "dicomhaul.planner.child"], stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            return await _converse(process, request, on_progress)
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
+async def _converse(process: Process, request: PlanRequest, on_progress: Callable[[int], None]) -> Summary:
+    assert process.stdin is not None  # noqa: S101 - asked for above, like the other two
+    assert process.stdout is not None  # noqa: S101
+    assert process.stderr is not None  # noqa: S101
+    complaint: list[str] = []
+
+    async def listen() -> None:
+        async for text in TextReceiveStream(stderr, errors="replace"):
+            complaint.append(text)
+
+    stderr = process.stderr
+    last: Reply | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(listen)
+        try:
+            await process.stdin.send(REQUEST_JSON.dump_json(request) + b"\n")
+            pending = b""
+            async for chunk in process.stdout:
+                *lines, pending = (pending + chunk).split(b"\n")
+                for line in lines:
+                    last = REPLY_JSON.validate_json(line)
+                    if last.progress is not None:
+                        on_progress(last.progress.series)
+        except anyio.BrokenResourceError:
+            pass  # it died before it listened; what it said on stderr tells why
+        await process.wait()
+    if last is not None and last.failed is not None:
+        raise last.failed.as_error()
+    if last is None or last.summary is None:
+        why = "".join(complaint).strip().splitlines()
+        raise CohortError(f"planning ended early (exit {process.returncode}): {why[-1] if why else 'it said nothing'}")
+    return last.summary

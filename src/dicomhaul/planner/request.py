@@ -1,0 +1,80 @@
+"""What the planning child is told and what it answers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from dicomhaul import errors
+from dicomhaul.config.source import SourceSpec
+from dicomhaul.errors import HaulError
+from dicomhaul.model import Query
+from dicomhaul.plan.estimate import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Where a plan goes: into this ledger."""
+
+    ledger: Path
+    wal: bool
+    name: str
+    fingerprint: str
+    planned_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """Resolve `query`.
+
+    Attributes:
+        query: what the user asked for.
+        source: whom to ask; None: the IDC index alone.
+        layout: the template of the folders.
+        load: write the rows there; None: only add them up.
+        present: a ledger whose finished series need not come; for a plan that is only added up.
+    """
+
+    query: Query
+    source: SourceSpec | None
+    layout: str
+    load: Load | None = None
+    present: Path | None = None
+    requests_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Series found so far."""
+
+    series: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The cohort could not be resolved: the class of the error, and its message."""
+
+    error: str
+    message: str
+
+    def as_error(self) -> HaulError:
+        """The error as the parent raises it."""
+        kind = getattr(errors, self.error, errors.CohortError)
+        if kind is errors.QuotaExhausted:
+            return errors.QuotaExhausted(self.message, until_s=0.0)
+        raised: HaulError = kind(self.message)
+        return raised
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One line from the child; exactly one field is set. A summary or a failure is the last."""
+
+    progress: Progress | None = None
+    summary: Summary | None = None
+    failed: Failed | None = None
+
+
+REQUEST_JSON: Final = TypeAdapter(PlanRequest)
+REPLY_JSON: Final = TypeAdapter(Reply)

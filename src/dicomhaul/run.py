@@ -1,0 +1,313 @@
+"""One run on one destination: plan unless that was done, haul what is planned, write the index, report.
+
+open the destination: lock, ledger, adopt what a crash left     [destination]
+plan, in a child process, unless this very cohort is planned    [planner]
+check that it fits
+haul                                                            [build, transfer]
+index.parquet, in a child process; report                       [record]
+"""
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+
+from dicomhaul import build
+from dicomhaul.config.options import QUERY_JSON, HaulOptions
+from dicomhaul.config.source import SourceSpec, idc_release
+from dicomhaul.destination import Destination, open_destination
+from dicomhaul.errors import DiskFull, HaulError, LandingError, LedgerError, SourceError
+from dicomhaul.events import Noticed, Observer, Planned, SourceStopped, Tally
+from dicomhaul.land.folder import instance_path
+from dicomhaul.land.layout import IDC_LAYOUT, PLAIN_LAYOUT, parse_layout
+from dicomhaul.model import Query
+from dicomhaul.net.host import Host
+from dicomhaul.plan.estimate import shortage
+from dicomhaul.planner.parent import plan
+from dicomhaul.planner.request import Load, PlanRequest
+from dicomhaul.ports import Clock
+from dicomhaul.record.ledger import CohortRow, LandedRow, Ledger
+from dicomhaul.record.place import place_of
+from dicomhaul.report import LandedSeries, Report, RunState
+
+INDEX_NAME: Final = "index.parquet"
+_INDEX_CHILD: Final = "dicomhaul.record.index_child"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a run needs of the world."""
+
+    clock: Clock
+    observer: Observer
+    tally: Tally
+    open_host: Callable[[SourceSpec], Awaitable[Host]]
+
+
+def default_layout(source: SourceSpec | None) -> str:
+    """IDC's users know idc-index's tree; elsewhere no patient data stands in paths."""
+    return IDC_LAYOUT if source is None or source.profile.index == "idc" else PLAIN_LAYOUT
+
+
+def searches(query: Query, source: SourceSpec | None) -> bool:
+    """Say whether the cohort is looked up at the server, whose answer may be another one tomorrow."""
+    return source is not None and source.profile.index is None
+
+
+def fingerprint(query: Query, source: SourceSpec, layout: str) -> str:
+    """Return what tells one plan from another: the query, its manifests' text, the index, the source, the layout."""
+    manifests = [hashlib.sha256(Path(word).read_bytes()).hexdigest() for word in query.targets if Path(word).is_file()]
+    index = idc_release() if source.profile.index == "idc" else ""
+    said = [QUERY_JSON.dump_python(query, mode="json"), manifests, index, source.base_url, layout]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def cohort_name(query: Query) -> str:
+    """Return a short name for the reader: the first things that were asked for."""
+    words = [
+        *query.targets,
+        *query.collection,
+        *query.study,
+        *query.series,
+        *query.instance,
+        *query.crdc,
+        *query.search,
+        *query.modality,
+    ]
+    if query.everything:
+        words.insert(0, "everything")
+    return " ".join(words[:3])[:120] or "cohort"
+
+
+async def pull(
+    query: Query,
+    source: SourceSpec,
+    dest: Path,
+    options: HaulOptions,
+    world: Surroundings,
+    *,
+    stop: anyio.CancelScope,
+) -> Report:
+    """Bring a cohort to `dest`. Cancelling `stop` ends the run cleanly, with the state `interrupted`.
+
+    Raises ConfigError, CohortError, SourceError or TransferError where the cohort cannot be resolved, LandingError or
+    LedgerError where the destination cannot be used; with `report` set once there is something to report.
+    """
+    with open_destination(dest, options.state_dir) as destination:
+        run = _Run(destination, dest, options, world)
+        with stop:
+            cohort_id = await run.plan(query, source)
+            await run.haul(cohort_id, source)
+        return await run.end()
+
+
+async def resume(
+    dest: Path,
+    options: HaulOptions,
+    world: Surroundings,
+    *,
+    find_source: Callable[[CohortRow], SourceSpec],
+    damaged: Sequence[tuple[int, str]] = (),
+    stop: anyio.CancelScope,
+) -> Report:
+    """Go on with every cohort of the ledger at `dest`; `damaged` instances (series id, SOP Instance UID) come again.
+
+    Errors as `pull`; LedgerError also if nothing was ever asked for.
+    """
+    with open_destination(dest, options.state_dir) as destination:
+        cohorts = destination.ledger.cohorts()
+        if not cohorts:
+            raise LedgerError(f"nothing was ever asked for at {dest}; use `dicomhaul pull`")
+        if damaged:
+            destination.ledger.plan_again(damaged, "damaged or gone")
+        run = _Run(destination, dest, options, world)
+        with stop:
+            for cohort in cohorts:
+                await run.haul(cohort.id, find_source(cohort))
+        return await run.end()
+
+
+def landed_series(dest: Path, state_dir: Path | None, study: str, series: str) -> LandedSeries:
+    """Return one complete series of a destination. Raises LedgerError if it is not there."""
+    with closing(Ledger.open(place_of(dest, state_dir).ledger, read_only=True)) as ledger:
+        for row in ledger.iter_landed(series=(study, series)):
+            return _as_landed(dest, ledger, row)
+    raise LedgerError(f"series {series} is not complete at {dest}")
+
+
+def iter_landed(dest: Path, options: HaulOptions, query: Query, source: SourceSpec) -> Iterator[LandedSeries]:
+    """Yield the complete series of the cohort that `query` means."""
+    with closing(Ledger.open(place_of(dest, options.state_dir).ledger, read_only=True)) as ledger:
+        mark = fingerprint(query, source, ledger.meta("layout") or "")
+        for cohort in ledger.cohorts():
+            if cohort.fingerprint == mark:
+                for row in ledger.iter_landed(cohort_id=cohort.id):
+                    yield _as_landed(dest, ledger, row)
+
+
+def _as_landed(dest: Path, ledger: Ledger, row: LandedRow) -> LandedSeries:
+    sops = sorted(ledger.known(row.series_id).landed)
+    files = tuple(dest / instance_path(row.folder, sop) for sop in sops)
+    return LandedSeries(row.study, row.series, dest / row.folder, files, row.proof)
+
+
+class _Run:
+    """The steps of one run, and what they leave for the report."""
+
+    def __init__(self, destination: Destination, dest: Path, options: HaulOptions, world: Surroundings) -> None:
+        self._at = destination
+        self._dest = dest
+        self._options = options
+        self._world = world
+        self._before = dataclasses.replace(world.tally)
+        self._began_s = world.clock.monotonic()
+        self._cohorts: list[int] = []
+        self._finished = False
+        self._error: HaulError | None = None
+        self._run_id = destination.ledger.begin_run(self._timestamp())
+        if destination.adopted:
+            world.observer(Noticed(f"adopted {destination.adopted} instances that an interrupted run had landed"))
+
+    async def plan(self, query: Query, source: SourceSpec) -> int:
+        """Write the cohort into the ledger, unless exactly this one is there; return its id."""
+        ledger, place = self._at.ledger, self._at.place
+        if self._options.layout is not None:
+            parse_layout(self._options.layout)
+        layout = self._at.fix_layout(self._options.layout, default_layout(source))
+        mark = fingerprint(query, source, layout)
+        known = next((cohort.id for cohort in ledger.cohorts() if cohort.fingerprint == mark), None)
+        if known is not None and not searches(query, source):
+            return known
+        name = cohort_name(query)
+        await plan(
+            PlanRequest(
+                query=query,
+                source=source,
+                layout=layout,
+                load=Load(place.ledger, place.wal, name, mark, self._timestamp()),
+                requests_per_s=self._options.requests_per_s,
+            ),
+            lambda series: None,
+        )
+        return next(cohort.id for cohort in ledger.cohorts() if cohort.fingerprint == mark)
+
+    async def haul(self, cohort_id: int, source: SourceSpec) -> None:
+        """Bring what this cohort still lacks."""
+        self._finished = False
+        self._cohorts.append(cohort_id)
+        ledger = self._at.ledger
+        ledger.retry_failed(cohort_id)
+        if self._options.recheck:
+            await anyio.to_thread.run_sync(self._recheck)
+        amount = ledger.amount_planned(cohort_id)
+        self._world.observer(Planned(amount.series, amount.instances, amount.size_bytes))
+        if amount.series and self._error is None:
+            problem = shortage(amount, self._at.folder.room())
+            if problem is not None and not self._options.force:
+                raise DiskFull(f"{problem}; free some, choose another destination, or use --force")
+            ledger.begin_leasing(cohort_id)
+            await self._transfer(source)
+        self._finished = True
+
+    async def _transfer(self, source: SourceSpec) -> None:
+        world = self._world
+        host = await world.open_host(source)
+        try:
+            async with build.open_machinery(
+                self._at,
+                build.dicomweb_source(source, host),
+                at_once=build.at_once_at(source, self._options.transfers),
+                observer=world.observer,
+                tally=world.tally,
+            ) as machinery:
+                await machinery.engine.run()
+        except SourceError as error:
+            self._error = error
+            world.observer(SourceStopped(source.name, str(error)))
+        except (LandingError, LedgerError) as error:
+            self._error = error
+
+    def _recheck(self) -> None:
+        ledger, folder = self._at.ledger, self._at.folder
+        gone = [
+            (row.series_id, row.sop) for row in ledger.iter_files() if not folder.path(row.folder, row.sop).is_file()
+        ]
+        if gone:
+            ledger.plan_again(gone, "the file was gone")
+            self._world.observer(Noticed(f"{len(gone)} landed files are gone; they are wanted again"))
+
+    async def end(self) -> Report:
+        """Write the index and the run's row; return the report, or raise the error that ended the run."""
+        with anyio.CancelScope(shield=True):
+            report = self._report()
+            index = self._dest / INDEX_NAME
+            if self._error is None and (report.instances_landed or not index.exists()) and report.instances_present:
+                await self._write_index()
+            self._at.ledger.end_run(
+                self._run_id, self._timestamp(), report.state, json.dumps(asdict(self._spent()), sort_keys=True)
+            )
+        if self._error is not None and not isinstance(self._error, SourceError):
+            self._error.report = report
+            raise self._error
+        return report
+
+    async def _write_index(self) -> None:
+        command = [sys.executable, "-m", _INDEX_CHILD, str(self._at.place.ledger), str(self._dest / INDEX_NAME)]
+        done = await anyio.run_process(command, check=False, stderr=subprocess.PIPE)
+        if done.returncode != 0:
+            why = done.stderr.decode(errors="replace").strip().splitlines()
+            self._error = LandingError(f"cannot write {INDEX_NAME}: {why[-1] if why else 'the writer died'}")
+
+    def _spent(self) -> Tally:
+        now, before = asdict(self._world.tally), asdict(self._before)
+        return Tally(**{key: now[key] - before[key] for key in now})
+
+    def _report(self) -> Report:
+        ledger, spent = self._at.ledger, self._spent()
+        standings = [ledger.standing(cohort_id) for cohort_id in self._cohorts]
+        failures = tuple(failure for cohort_id in self._cohorts for failure in ledger.iter_failures(cohort_id))
+        expected: list[int | None] = [standing.instances_expected for standing in standings]
+        sums: dict[str, Any] = {
+            key: sum(getattr(standing, key) for standing in standings)
+            for key in ("series_planned", "series_complete", "series_failed", "instances_present", "instances_failed")
+        }
+        state, reason = self._state(sums["series_planned"] == sums["series_complete"], len(failures))
+        return Report(
+            dest=self._dest,
+            state=state,
+            reason=reason,
+            instances_expected=None if None in expected else sum(count or 0 for count in expected),
+            instances_landed=spent.instances_landed,
+            bytes_landed=spent.bytes_landed,
+            bytes_discarded=spent.bytes_discarded,
+            requests=spent.requests,
+            retries=spent.retries,
+            throttled=spent.throttled,
+            elapsed_s=self._world.clock.monotonic() - self._began_s,
+            failures=failures,
+            **sums,
+        )
+
+    def _state(self, complete: bool, failures: int) -> tuple[RunState, str]:  # noqa: FBT001 - private
+        if not self._finished and self._error is None:
+            return "interrupted", "stopped on request; run again to go on"
+        if isinstance(self._error, SourceError):
+            return "paused", str(self._error)
+        if self._error is not None:
+            return "failed", str(self._error)
+        if complete and not failures:
+            return "complete", ""
+        return "partial", f"{failures} failures"
+
+    def _timestamp(self) -> str:
+        return datetime.fromtimestamp(self._world.clock.now(), UTC).isoformat(timespec="seconds")

@@ -1,0 +1,79 @@
+"""A DICOMweb server, by WADO-RS (PS3.18 section 10.4). What differs between servers stands in its profile."""
+
+from dicomhaul.cohort.search import search_instances
+from dicomhaul.errors import NotFound, Unsupported
+from dicomhaul.model import InstanceRef, Job
+from dicomhaul.net.host import Host
+from dicomhaul.ports import Sink
+from dicomhaul.profile import Profile
+from dicomhaul.source.receive import Receiver
+from dicomhaul.wire.framing import framing_for
+from dicomhaul.wire.uri import instance_path, series_path
+
+
+class DicomwebSource:
+    """Implements `ports.Source` on one host."""
+
+    def __init__(self, name: str, host: Host, profile: Profile) -> None:
+        self._name = name
+        self._host = host
+        self._profile = profile
+        self._series_rung = 0  # of the Accept ladder: the first that the server took
+        self._instance_rung = 0
+
+    @property
+    def name(self) -> str:
+        """What the plan, the ledger and messages call it."""
+        return self._name
+
+    async def exchange(self, job: Job, sink: Sink) -> None:
+        """Ask for the job's series or instance; see `ports.Source.exchange`."""
+
+        async def once(attempt: int) -> None:
+            await self._ask(job, sink, attempt)
+
+        await self._host.attempt(once, label=str(job), progressed=sink.progressed)
+
+    async def inventory(self, job: Job) -> list[InstanceRef] | None:
+        """List the instances of the job's series by QIDO-RS; None where the server cannot."""
+        return await search_instances(self._host, self._profile, job.study, job.series)
+
+    async def _ask(self, job: Job, sink: Sink, attempt: int) -> None:
+        """Climb down the ladder of Accept headers until the server takes one."""
+        accept = self._profile.accept
+        ladder = accept.instance if job.sop else accept.series
+        rung = self._instance_rung if job.sop else self._series_rung
+        while True:
+            try:
+                await self._receive(job, sink, ladder[rung], attempt)
+            except Unsupported as error:
+                if error.status not in accept.refused or rung + 1 >= len(ladder):
+                    raise
+                rung += 1
+            else:
+                break
+        if job.sop:
+            self._instance_rung = rung
+        else:
+            self._series_rung = rung
+
+    async def _receive(self, job: Job, sink: Sink, accept: str, attempt: int) -> None:
+        path = instance_path(job.study, job.series, job.sop) if job.sop else series_path(job.study, job.series)
+        receiver = Receiver(sink)
+        try:
+            async with self._host.session.get(path, accept=accept) as response:
+                if response.status == 204:
+                    raise NotFound("the server answered 204 No Content")
+                # A wrong part length is found out after the bytes were written: the next attempt searches instead.
+                framing = framing_for(response.content_type, receiver, trust_lengths=attempt == 1)
+                async for chunk in response.iter_chunks():
+                    framing.feed(chunk)
+                    await sink.drain()
+                framing.close()
+                partial = response.status == 206
+        finally:
+            sink.discard()  # whatever ended the answer, a part that is still open is not whole
+        if receiver.error is not None:
+            raise receiver.error
+        if partial:
+            raise Unsupported("the server answered 206 Partial Content: it keeps some instances back", status=206)

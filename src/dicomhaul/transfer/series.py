@@ -1,0 +1,162 @@
+"""One series, from its lease to its outcome: what to ask for, and whether all of it came.
+
+An exchange that ends well proves nothing: servers leave instances out of well-formed answers. So what landed is held against
+the expected count, else against the source's own inventory; what is missing is asked for singly; what is then still missing
+is named.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from dicomhaul.errors import CohortError, DamagedError, Forbidden, RefusedError, RetryableError, TransferError
+from dicomhaul.model import Job, Known, Proof, SopUID, Work
+from dicomhaul.plan.split import Ask, ask_again
+from dicomhaul.ports import SettlingSink, Source
+from dicomhaul.transfer.fanout import each
+
+OpenSink = Callable[[Job, str, Collection[str]], SettlingSink]
+
+
+@dataclass(slots=True)
+class SeriesOutcome:
+    """What became of a series. `proof` is set if it is complete; else `reason` says why not.
+
+    Attributes:
+        proof: what says that the series is complete; None if it is not.
+        expected: instances that are wanted, where that became known.
+        reason: for the reader.
+        missing: SOP Instance UID -> reason, for each instance that is known to be missing.
+        notes: oddities that change nothing.
+    """
+
+    proof: Proof | None = None
+    expected: int | None = None
+    reason: str = ""
+    missing: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class SeriesHaul:
+    """Everything that one series needs while it runs."""
+
+    def __init__(
+        self,
+        work: Work,
+        known: Known,
+        *,
+        source: Source,
+        open_sink: OpenSink,
+        add_wanted: Callable[[int, Sequence[str]], None],
+        at_once: int,
+    ) -> None:
+        self._work = work
+        self._source = source
+        self._open_sink = open_sink
+        self._add_wanted = add_wanted
+        self._at_once = at_once
+        self._wanted = known.wanted
+        self.landed = dict(known.landed)
+
+    async def run(self) -> SeriesOutcome:
+        """Bring what is missing. Raises SourceError or LandingError, which concern more than this series."""
+        work = self._work
+        if not work.whole:
+            missing = await self._singly(self._wanted)
+            return self._outcome(missing, Proof.INVENTORY)
+        error = await self._as_series()
+        landed = len(self.landed)
+        if error is None and work.expected is not None and landed >= work.expected:
+            outcome = SeriesOutcome(proof=Proof.COUNT)
+            if landed > work.expected:
+                outcome.notes.append(f"series {work.series} has {landed} instances; {work.expected} were expected")
+            return outcome
+        if isinstance(error, (RetryableError, Forbidden)):  # more requests would meet the same answer
+            return SeriesOutcome(reason=str(error))
+        return await self._reconcile(error)
+
+    async def _as_series(self) -> TransferError | None:
+        """Ask for the whole series while that is the cheaper way; return the error that ended it, if one did."""
+        work = self._work
+        while not work.cut:
+            before = len(self.landed)
+            if work.expected is not None and before >= work.expected:
+                return None
+            if ask_again(landed=before, landed_bytes=sum(self.landed.values()), expected=work.expected) is Ask.SINGLY:
+                return None
+            try:
+                await self._exchange(Job(work.series_id, work.study, work.series, None, work.expected, work.size_bytes))
+            except (RetryableError, DamagedError) as error:
+                if len(self.landed) == before:
+                    return error
+            except RefusedError as error:
+                return error
+            else:
+                return None
+        return None
+
+    async def _reconcile(self, error: TransferError | None) -> SeriesOutcome:
+        """Hold what landed against the source's inventory, and ask singly for the difference."""
+        work, landed = self._work, len(self.landed)
+        try:
+            inventory = await self._source.inventory(Job(work.series_id, work.study, work.series))
+        except (TransferError, CohortError) as failed:
+            return SeriesOutcome(reason=str(error or failed))
+        if inventory is None:
+            if error is not None:
+                return SeriesOutcome(reason=str(error))
+            if work.expected is None and not work.cut:
+                return SeriesOutcome(proof=Proof.FRAMING, expected=landed)
+            wanted = "all" if work.expected is None else str(work.expected)
+            return SeriesOutcome(reason=f"{landed} of {wanted} instances came, and the source cannot list the others")
+        if not inventory:
+            return SeriesOutcome(reason=str(error or "the source lists no instance of it"))
+        missing = [ref.sop for ref in inventory if ref.sop not in self.landed]
+        if missing:
+            self._add_wanted(work.series_id, missing)
+        outcome = self._outcome(await self._singly(missing), Proof.INVENTORY)
+        outcome.expected = len(inventory)
+        if work.expected is not None and len(inventory) < work.expected:
+            outcome.expected = work.expected
+            outcome.proof = None
+            outcome.reason = f"{work.expected} instances are expected, the source lists {len(inventory)}"
+        return outcome
+
+    async def _singly(self, sops: Sequence[str]) -> dict[str, str]:
+        """Ask for instances one by one; return those that did not come, with the reason."""
+        work = self._work
+        reasons: dict[str, str] = {}
+
+        async def one(sop: str) -> None:
+            if sop in self.landed:
+                return
+            try:
+                await self._exchange(Job(work.series_id, work.study, work.series, SopUID(sop)))
+            except TransferError as error:
+                reasons[sop] = str(error)
+            else:
+                if sop not in self.landed:
+                    reasons[sop] = "the answer ended well and did not hold it"
+
+        await each(sops, one, at_once=self._at_once)
+        return reasons
+
+    async def _exchange(self, job: Job) -> None:
+        sink = self._open_sink(job, self._work.folder, self.landed)
+        try:
+            await self._source.exchange(job, sink)
+        except TransferError:
+            await sink.settle()
+            self.landed.update(sink.landed)
+            raise
+        except BaseException:
+            sink.abandon()
+            raise
+        await sink.settle()
+        self.landed.update(sink.landed)
+
+    def _outcome(self, missing: dict[str, str], proof: Proof) -> SeriesOutcome:
+        if not missing:
+            return SeriesOutcome(proof=proof)
+        total = len(self.landed) + len(missing)
+        first = next(iter(missing.values()))
+        return SeriesOutcome(reason=f"{len(missing)} of {total} instances are missing: {first}", missing=missing)

@@ -1,0 +1,106 @@
+"""Proving a destination: its tree against its ledger, and on request each instance against the standard."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicomhaul.land.folder import instance_path
+from dicomhaul.model import Failure
+from dicomhaul.record.ledger import Ledger, Standing
+from dicomhaul.record.place import place_of
+from dicomhaul.verify.deep import ExpectedInstance, verify_deep
+from dicomhaul.verify.findings import Checked, Expected, Finding, Problem
+from dicomhaul.verify.tree import verify_tree
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a verification found.
+
+    Attributes:
+        dest: the destination.
+        standing: what its ledger says.
+        instances: files that were checked.
+        size_bytes: their bytes.
+        findings: everything that is wrong, in the order of the tree; foreign files last.
+        failures: the same by UID, and what could not be had in the first place.
+        elapsed_s: seconds it took.
+    """
+
+    dest: Path
+    standing: Standing
+    instances: int
+    size_bytes: int
+    findings: tuple[Finding, ...]
+    failures: tuple[Failure, ...]
+    elapsed_s: float
+
+    @property
+    def damaged(self) -> list[tuple[int, str]]:
+        """What would have to come again: (ledger's series id, SOP Instance UID)."""
+        return [
+            (finding.series_id, finding.sop)
+            for finding in self.findings
+            if finding.series_id is not None and finding.sop is not None
+        ]
+
+    @property
+    def foreign(self) -> list[str]:
+        """Files in the tree that the ledger does not know; they harm nothing."""
+        return [finding.path for finding in self.findings if finding.problem is Problem.FOREIGN]
+
+
+def verify(
+    dest: str | os.PathLike[str],
+    *,
+    deep: bool = False,
+    state_dir: Path | None = None,
+    checked: Checked | None = None,
+    found: Callable[[Finding], None] = lambda _: None,
+) -> Verification:
+    """Read every instance at `dest` again and hold size and XXH3-128 against the ledger. Changes nothing.
+
+    Args:
+        dest: the destination.
+        deep: parse every instance with pydicom, too, in worker processes.
+        state_dir: where its ledger lives, if not in `DEST/.dicomhaul`.
+        checked: totals that grow while it runs.
+        found: is told each finding as it is made.
+
+    Raises LedgerError if there is no ledger or it is damaged; NotWritable if the destination cannot be listed.
+    """
+    root, began = Path(dest), time.monotonic()
+    checked = checked if checked is not None else Checked()
+    findings: list[Finding] = []
+    with closing(Ledger.open(place_of(root, state_dir).ledger, read_only=True)) as ledger:
+        for finding in verify_tree(root, _expected(ledger), checked=checked):
+            findings.append(finding)
+            found(finding)
+        if deep:
+            wrong = {(finding.series_id, finding.sop) for finding in findings}
+            for finding in verify_deep(root, _instances(ledger, wrong)):
+                findings.append(finding)
+                found(finding)
+        failures = [failure for cohort in ledger.cohorts() for failure in ledger.iter_failures(cohort.id)]
+        failures += ledger.name_instances(
+            (finding.series_id, finding.sop, str(finding.problem)) for finding in findings
+        )
+        standing = ledger.standing()
+    elapsed_s = time.monotonic() - began
+    return Verification(
+        root, standing, checked.instances, checked.size_bytes, tuple(findings), tuple(failures), elapsed_s
+    )
+
+
+def _expected(ledger: Ledger) -> Iterator[Expected]:
+    for row in ledger.iter_files():
+        yield Expected(row.series_id, row.folder, row.sop, row.size_bytes, row.xxh3)
+
+
+def _instances(ledger: Ledger, wrong: set[tuple[int | None, str | None]]) -> Iterator[ExpectedInstance]:
+    for row in ledger.iter_files():
+        if (row.series_id, row.sop) not in wrong:
+            yield ExpectedInstance(row.series_id, instance_path(row.folder, row.sop), row.study, row.series, row.sop)
