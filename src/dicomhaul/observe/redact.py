@@ -12,7 +12,7 @@ _RULES: Final = (
     # A header's value goes to the end of its line or of its quotes: schemes differ in how many words they have.
     (
         re.compile(
-            r"(?i)((?:proxy-)?authorization['\"]?\s*[:=,]\s*)(?!\[hidden\])(?:b?'[^']*'|b?\"[^\"]*\"|[^\r\n'\"]+)"
+            r"(?i)((?:proxy-)?authorization['\"]?\s*[:=,]\s*+)(?!\[hidden\])(?:b?'[^']*'|b?\"[^\"]*\"|[^\r\n'\"]+)"
         ),
         rf"\1{HIDDEN}",
     ),
