@@ -18,6 +18,7 @@ class Asked:
     target: str
     headers: dict[str, str]
     connection: int  # the number of the connection it came on, from 1
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,9 @@ async def open_loopback(
             first, *lines = head.strip().split("\r\n")
             method, target, _version = first.split(" ", 2)
             pairs = (line.split(":", 1) for line in lines)
-            asked = Asked(method, target, {name.lower(): value.strip() for name, value in pairs}, number)
+            headers = {name.lower(): value.strip() for name, value in pairs}
+            body = await reader.readexactly(int(headers.get("content-length", "0")))
+            asked = Asked(method, target, headers, number, body)
             state.asked.append(asked)
             reply = answer(asked)
             writer.write(reply.data)

@@ -17,29 +17,22 @@ class AzureTokens:
 
     def __init__(self, scope: str) -> None:
         self._scope = scope
-        self._credential: Any = None
 
-    async def fetch(self, *, anew: bool) -> Token:
-        """Return a token, with `anew` from a new credential, whose cache is empty. Raises Unauthorized."""
+    async def fetch(self) -> Token:
+        """Return a new token. Raises Unauthorized.
+
+        The credential is a new one each time: its cache would give back a token that was refused.
+        """
         identity, core = await anyio.to_thread.run_sync(_load, abandon_on_cancel=True)
-        if anew:
-            await self.aclose()
         try:
-            if self._credential is None:
-                self._credential = identity.DefaultAzureCredential()
-            token = await self._credential.get_token(self._scope)
+            async with identity.DefaultAzureCredential() as credential:
+                token = await credential.get_token(self._scope)
         except (core.AzureError, ValueError) as error:  # ValueError: half a configuration in the environment
             raise Unauthorized(
                 f"Azure gives no token ({type(error).__name__}): run `az login`, or set AZURE_TENANT_ID, "
                 "AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use a managed identity"
             ) from None
         return Token(token.token, float(token.expires_on))
-
-    async def aclose(self) -> None:
-        """Close the credential's connections."""
-        if self._credential is not None:
-            await self._credential.close()
-            self._credential = None
 
 
 def _load() -> tuple[Any, Any]:

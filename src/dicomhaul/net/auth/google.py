@@ -23,13 +23,10 @@ class GoogleTokens:
         self._scope = scope
         self._credentials: Any = None
 
-    async def fetch(self, *, anew: bool) -> Token:  # noqa: ARG002 - a refresh is always anew
+    async def fetch(self) -> Token:
         """Return a new token. Raises Unauthorized."""
         # Abandoned on cancellation: it writes nothing, and its own time-outs are in minutes.
         return await anyio.to_thread.run_sync(self._refresh, abandon_on_cancel=True)
-
-    async def aclose(self) -> None:
-        """Nothing to do."""
 
     def _refresh(self) -> Token:
         import google.auth  # noqa: PLC0415 - heavy

@@ -26,12 +26,8 @@ class Token:
 class Tokens(Protocol):
     """Where tokens come from."""
 
-    async def fetch(self, *, anew: bool) -> Token:
-        """Return a token; with `anew`, none out of a cache. Raises Unauthorized."""
-        ...
-
-    async def aclose(self) -> None:
-        """Release what it holds."""
+    async def fetch(self) -> Token:
+        """Return a new token, none out of a cache. Raises Unauthorized."""
         ...
 
 
@@ -63,7 +59,7 @@ class RenewedCredentials:
                 return self._header
             # Who waited while another's fetch failed shares that failure, and does not ask again in turn.
             if self._fetches == fetches:
-                await self._fetch(anew=stale is not None)
+                await self._fetch()
             if self._failure is not None and not self._holds(stale):
                 raise Unauthorized(self._failure)
         if self._header == stale:
@@ -71,8 +67,7 @@ class RenewedCredentials:
         return self._header
 
     async def aclose(self) -> None:
-        """Release the source of tokens."""
-        await self._tokens.aclose()
+        """Nothing to do."""
 
     def _is_fresh(self, stale: str | None) -> bool:
         return self._header is not None and self._header != stale and self._clock.now() < self._renew_at_s
@@ -80,9 +75,9 @@ class RenewedCredentials:
     def _holds(self, stale: str | None) -> bool:
         return self._header is not None and self._header != stale and self._clock.now() < self._expires_at_s
 
-    async def _fetch(self, *, anew: bool) -> None:
+    async def _fetch(self) -> None:
         try:
-            token = await self._tokens.fetch(anew=anew)
+            token = await self._tokens.fetch()
         except Unauthorized as error:
             self._failure = str(error)
             self._renew_at_s = self._clock.now() + _RETRY_S
