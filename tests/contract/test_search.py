@@ -86,6 +86,7 @@ async def test_counts_save_the_request_after_the_last_page() -> None:
     [
         (Query(patient=("P1",)), lambda one: one.patient == "P1"),
         (Query(patient=("P1", "P3")), lambda one: one.patient in {"P1", "P3"}),
+        (Query(patient=("P1", "P*")), lambda one: one.patient.startswith("P")),
         (Query(modality=("CT",)), lambda one: one.modality == "CT"),
         (Query(modality=("CT", "MR"), patient=("P2",)), lambda one: one.patient == "P2"),
         (Query(study_date="20200301-20200430"), lambda one: "20200301" <= one.date <= "20200430"),
@@ -188,6 +189,15 @@ async def test_an_empty_cohort_says_why(query: Query, message: str, *, top_level
     with pytest.raises(CohortError, match=message) as raised:
         await run(query, archive(3), Habits(top_level=top_level))
     assert "secret" not in str(raised.value)
+
+
+async def test_one_series_of_a_study_is_asked_for_alone() -> None:
+    found = await run(Query(manifest="StudyInstanceUID,SeriesInstanceUID\n1.2,1.2.1\n"), archive(3))
+    assert found.series == ["1.2.1"]
+    assert [query.get("SeriesInstanceUID") for path, query in found.server.asked if path == "studies/1.2/series"] == [
+        "1.2.1",
+        "1.2.1",
+    ]
 
 
 async def test_what_is_named_and_not_there_is_told_when_the_rest_is_there() -> None:

@@ -65,6 +65,7 @@ def test_it_tells_sound_instances_from_all_that_is_not_one(tmp_path: Path) -> No
         put(tmp_path, "3.4", instance("9.9")),
         put(tmp_path, "3.5", instance("3.5"))._replace(study="1.9"),
         put(tmp_path, "3.6", instance("3.6"))._replace(path="gone.dcm"),
+        put(tmp_path, "3.7", instance("3.7") + b"\xe0\x7f\x20\x00US\x03\x00abc"),  # a number of three bytes
     ]
     checked = Checked()
     findings = list(verify_deep(tmp_path, [*sound, *wrong], processes=1, checked=checked))
@@ -75,11 +76,12 @@ def test_it_tells_sound_instances_from_all_that_is_not_one(tmp_path: Path) -> No
         ("3.4", Problem.WRONG_UID),
         ("3.5", Problem.WRONG_UID),
         ("3.6", Problem.MISSING),
+        ("3.7", Problem.NOT_DICOM),
     ]
     assert findings[3].detail == "its SOPInstanceUID is '9.9'"
     assert findings[4].detail == "its StudyInstanceUID is '1.1'"
     assert {f.series_id for f in findings} == {7}
-    assert (checked.instances, checked.findings) == (11, 6)
+    assert (checked.instances, checked.findings) == (12, 7)
     assert "Jane" not in repr(findings)
 
 
