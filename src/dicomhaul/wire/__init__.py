@@ -1,8 +1,8 @@
 """Bytes and what they mean, pure: no I/O, no clock, no `async`.
 
 1. `media_type` reads a Content-Type.
-2. `multipart` cuts a body into parts while it arrives; `framing_for` picks the framing of an answer.
-3. `part10` skims a part for the UIDs that name it, and finds out whether the part is whole.
+2. `multipart` cuts a body into parts while it arrives; `framing` picks the framing of an answer.
+3. `part10` skims a part for the UIDs that name it and finds out whether it is whole; `data_set` walks its elements.
 4. `dicom_json` reads the answers of a search.
 5. `uri` builds resource paths.
 

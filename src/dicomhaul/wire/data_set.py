@@ -175,7 +175,6 @@ class DataSetWalk:
             self._need = 8
             return position
         explicit = is_vr(bytes(buffer[position + 4 : position + 6]))
-        tag = self._encoding.item_header(buffer, position)[0]
         if self._depth == 0:
             if explicit != self._encoding.explicit:
                 self._base = self._encoding = {
@@ -185,7 +184,7 @@ class DataSetWalk:
                     (False, False): _IMPLICIT_BIG,
                 }[explicit, self._encoding.little]
                 self._wanted = dict(self._encoding.wanted)
-        elif self._encoding.explicit and not explicit and tag != self._encoding.item_end:
+        elif self._encoding.explicit and not explicit:
             self._encoding = IMPLICIT_LITTLE if self._encoding.little else _IMPLICIT_BIG
             self._implicit_depth = self._depth
         self._step = self._explicit if self._encoding.explicit else self._implicit

@@ -315,25 +315,21 @@ class MultipartParser:
         return self._end_part(end, 0)
 
     def _settle(self, position: int) -> int:
-        """Find out whether what was held begins a delimiter, now that more has come."""
+        """Find out whether what was held begins a delimiter, now that more has come.
+
+        It could only do so at its start: a second newline in it would have made the first a delimiter line.
+        """
         held = self._held
         size = len(held)
-        ghost, self._ghost = self._ghost, 0
         window = bytes(held) + self._chunk[position : position + self._longest]
+        end = self._delimiter_at(window, 0)
+        if end == _UNDECIDED:
+            held[:] = window
+            return len(self._chunk)
         held.clear()
-        first = self._delimiter[:1]
-        at = window.find(first, 0, size)
-        while at >= 0:
-            end = self._delimiter_at(window, at)
-            if end != _PAYLOAD:
-                if at > ghost:
-                    self._handler.data(memoryview(window)[ghost:at])
-                if end == _UNDECIDED:
-                    held += window[at:]
-                    self._ghost = max(0, ghost - at)
-                    return len(self._chunk)
-                return self._end_part(end, position - size)
-            at = window.find(first, at + 1, size)
+        ghost, self._ghost = self._ghost, 0
+        if end != _PAYLOAD:
+            return self._end_part(end, position - size)
         if size > ghost:
             self._handler.data(memoryview(window)[ghost:size])
         return position

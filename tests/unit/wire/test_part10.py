@@ -333,6 +333,17 @@ def test_each_encoding(content: bytes, syntax: str) -> None:
         assert skim(content, size)[1] == Identity("1.1", "1.2", "1.5", "1.4", syntax)
 
 
+def test_unknown_in_big_endian_is_little_endian_inside() -> None:
+    """PS3.5 section 6.2.2: a UN of undefined length is implicit VR little endian, whatever surrounds it."""
+    items = ITEM + implicit(9, 0x1101, bytes(600)) + implicit(8, 0x18, b"9.9\0") + ITEM_END + SEQUENCE_END
+    unknown = struct.pack(">HH2sHI", 9, 0x1100, b"UN", 0, UNDEFINED) + items
+    at = AS_BIG.index(struct.pack(">HH", 0x20, 0xD))
+    content = meta(BIG) + AS_BIG[:at] + unknown + AS_BIG[at:]
+    for size in (1, 7, len(content)):
+        skimmer, identity = skim(content, size)
+        assert (identity, skimmer.lost_at) == (Identity("1.1", "1.2", "1.5", "1.4", BIG), None)
+
+
 def test_group_length_is_not_trusted() -> None:
     for stated in (0, 5, 4000, 0xFFFFFFFF):
         content = bytearray(meta(EXPLICIT) + AS_EXPLICIT)
@@ -462,6 +473,13 @@ def test_a_zip_bomb_costs_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         skim(content[:-20])
     monkeypatch.setattr("dicomhaul.wire.part10._MAX_INFLATED", 1 << 20)
     assert skim(content[:-20])[1].study == "1.1"  # the rest was not looked at
+
+
+def test_a_deflated_data_set_may_end_anywhere_in_a_step() -> None:
+    """What the last bytes inflate to may need more than one step; all of it must be walked."""
+    for size in range((1 << 16) - 700, (1 << 16) + 700, 7):
+        tail = element(9, 0x1142, b"UT", bytes(size - len(AS_EXPLICIT) - 12))
+        assert skim(meta(DEFLATED) + deflated(AS_EXPLICIT + tail))[1].study == "1.1", size
 
 
 def test_any_single_byte_changed_ends_in_an_identity_or_an_error() -> None:
