@@ -5,20 +5,15 @@ import sys
 from typing import Any
 
 from dicomhaul.errors import HaulError
+from dicomhaul.observe.figures import size
 from dicomhaul.report import Report
 
 _SHOWN_FAILURES = 20
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def human_bytes(count: float | None) -> str:
-    """Write a number of bytes in units of 1000."""
-    if count is None:
-        return "an unknown number of bytes"
-    value, unit = float(count), 0
-    while value >= 1000 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{int(value)} B" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"
+    """Write a number of bytes for people."""
+    return "an unknown number of bytes" if count is None else size(count)
 
 
 def human_count(count: int | None, noun: str) -> str:

@@ -53,7 +53,7 @@ def pull(
     progress: shared.ProgressOption = False,
     log_file: shared.LogFileOption = None,
     log_level: shared.LogLevelOption = None,
-    log_format: shared.LogFormatOption = "text",
+    log_format: shared.LogFormatOption = None,
 ) -> None:
     """Bring a cohort to DEST. Run it again, and it goes on where it stopped.
 
@@ -121,7 +121,7 @@ def resume(
     progress: shared.ProgressOption = False,
     log_file: shared.LogFileOption = None,
     log_level: shared.LogLevelOption = None,
-    log_format: shared.LogFormatOption = "text",
+    log_format: shared.LogFormatOption = None,
 ) -> None:
     """Go on with everything that was asked for at DEST, without planning it again.
 

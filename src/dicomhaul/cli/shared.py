@@ -188,7 +188,8 @@ LogLevelOption = Annotated[
     typer.Option("--log-level", help="The least level that is logged.", rich_help_panel=_OUTPUT),
 ]
 LogFormatOption = Annotated[
-    Literal["text", "json"], typer.Option("--log-format", help="One line or one JSON object.", rich_help_panel=_OUTPUT)
+    Literal["text", "json"] | None,
+    typer.Option("--log-format", help="One line or one JSON object.", rich_help_panel=_OUTPUT),
 ]
 
 

@@ -1,32 +1,51 @@
-"""What a person sees while a run goes on."""
+"""What a person, or a log collector, sees while a run goes on. Everything goes to stderr or to a file."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from dicomhaul.events import Event, Tally
+from dicomhaul.events import Event, Observer, Tally
+from dicomhaul.observe import choose_display
+from dicomhaul.observe.logs import log_event, open_logs
 
 
+@dataclass(slots=True)
 class Watching:
-    """Placeholder."""
+    """How a run is watched. A log on stderr (`-v`, or a format or level without a file) takes the display's place there."""
 
-    def __init__(
-        self,
-        *,
-        quiet: bool,
-        verbose: int = 0,
-        bars: bool = False,
-        log_file: Path | None = None,
-        level: str | None = None,
-        log_format: str = "text",
-    ) -> None:
-        pass
+    quiet: bool = False
+    verbose: int = 0
+    bars: bool = False
+    log_file: Path | None = None
+    level: Literal["debug", "info", "warning", "error"] | None = None
+    log_format: Literal["text", "json"] | None = None
+    _observers: list[Observer] = field(default_factory=list)
 
     def hear(self, event: Event) -> None:
-        import sys
-
-        print(event, file=sys.stderr)
+        """Pass an event to the display and to the log."""
+        for observer in self._observers:
+            observer(event)
 
     @contextmanager
     def over(self, tally: Tally) -> Iterator[None]:
-        yield
+        """Show and log until the block is left. Raises ConfigError for a log file that cannot be written."""
+        asked = self.log_format is not None or self.level is not None
+        on_stderr = self.verbose > 0 or (self.log_file is None and asked)
+        display = choose_display(
+            tally, sys.stderr, quiet=self.quiet or on_stderr, terminal=self.bars or sys.stderr.isatty()
+        )
+        logs = open_logs(
+            level=self.level or ("debug" if self.verbose > 1 else "info"),
+            file=self.log_file,
+            form=self.log_format or "text",
+            stream=sys.stderr if on_stderr else None,
+        )
+        with logs, display:
+            self._observers = [display.observe, log_event]
+            try:
+                yield
+            finally:
+                self._observers = []

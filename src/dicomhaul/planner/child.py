@@ -6,15 +6,14 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
+from typing import TYPE_CHECKING
+
 import anyio
 import anyio.from_thread
 import anyio.to_thread
 
-from dicomhaul import build
 from dicomhaul.cohort.gather import gather
-from dicomhaul.cohort.idc import IdcCohort, Row, open_idc
 from dicomhaul.cohort.manifest import Entry, iter_series
-from dicomhaul.cohort.search import search
 from dicomhaul.config.options import QUERY_JSON
 from dicomhaul.config.source import SourceSpec
 from dicomhaul.errors import ConfigError, HaulError
@@ -26,6 +25,9 @@ from dicomhaul.plan.estimate import Group, Summary, summarise
 from dicomhaul.plan.split import largest_whole_bytes
 from dicomhaul.planner.request import REPLY_JSON, REQUEST_JSON, Failed, Load, PlanRequest, Progress, Reply
 from dicomhaul.record.ledger import Ledger
+
+if TYPE_CHECKING:
+    from dicomhaul.cohort.idc import IdcCohort, Row
 
 
 def main() -> int:
@@ -55,6 +57,8 @@ def _answer(request: PlanRequest) -> Summary:
     layout = parse_layout(request.layout)
     source = request.source
     if source is None or source.profile.index == "idc":
+        from dicomhaul.cohort.idc import open_idc  # noqa: PLC0415 - DuckDB, which only IDC needs
+
         notes: list[str] = []
         with open_idc(request.query, notice=notes.append) as cohort:
             return _Plan(request, layout, notes).idc(cohort)
@@ -76,7 +80,7 @@ class _Plan:
 
     # -- the IDC index --------------------------------------------------------------------------------------------
 
-    def idc(self, cohort: IdcCohort) -> Summary:
+    def idc(self, cohort: "IdcCohort") -> Summary:
         """Plan a cohort of the IDC index."""
         reason = f"the index of IDC v{cohort.idc_version} does not have it"
         self._missing = [_failure(entry, reason) for entry in cohort.missing]
@@ -100,7 +104,7 @@ class _Plan:
         fields = self._layout.fields
         return self._rows(self._placed(batch) for batch in cohort.iter_rows(fields=fields))
 
-    def _placed(self, batch: list[Row]) -> list[Series]:
+    def _placed(self, batch: "list[Row]") -> list[Series]:
         folder = self._layout.folder
         return [row._replace(folder=folder(values)) for row, values in batch]
 
@@ -113,6 +117,9 @@ class _Plan:
         if named is not None:
             rows = list(iter_series(named))
             return await anyio.to_thread.run_sync(self._rows, [self._on_server(rows)])
+        from dicomhaul import build  # noqa: PLC0415 - aiohttp, which a manifest can do without
+        from dicomhaul.cohort.search import search  # noqa: PLC0415 - likewise
+
         clock = SystemClock()
         async with build.open_source_host(
             source,

@@ -53,7 +53,6 @@ class Search(_Table):
     page: Page = Page()
     max_offset: int | None = None  # a search that needs a larger offset cannot be finished
     wildcards: bool = True
-    counts: bool = True  # answers can carry NumberOfStudy/SeriesRelatedInstances
 
 
 class Limits(_Table):

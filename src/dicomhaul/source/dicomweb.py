@@ -36,7 +36,7 @@ class DicomwebSource:
 
     async def inventory(self, job: Job) -> list[InstanceRef] | None:
         """List the instances of the job's series by QIDO-RS; None where the server cannot."""
-        return await search_instances(self._host, self._profile, job.study, job.series)
+        return await search_instances(self._host, self._profile, job.study, job.series, stated=job.expected)
 
     async def _ask(self, job: Job, sink: Sink, attempt: int) -> None:
         """Climb down the ladder of Accept headers until the server takes one."""

@@ -98,7 +98,7 @@ class SeriesHaul:
         """Hold what landed against the source's inventory, and ask singly for the difference."""
         work, landed = self._work, len(self.landed)
         try:
-            inventory = await self._source.inventory(Job(work.series_id, work.study, work.series))
+            inventory = await self._source.inventory(Job(work.series_id, work.study, work.series, None, work.expected))
         except (TransferError, CohortError) as failed:
             return SeriesOutcome(reason=str(error or failed))
         if inventory is None:
