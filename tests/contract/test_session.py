@@ -110,9 +110,10 @@ async def test_what_is_no_base_url_is_a_config_error(url: str) -> None:
 
 
 async def test_cookies_are_not_kept() -> None:
+    sets = ok(Set_Cookie="a=b; Path=/")
     async with (
-        open_loopback(lambda _: ok(Set_Cookie="a=b; Path=/")) as server,
-        session_at(server.url()) as (session, _),
+        open_loopback(lambda _: sets) as server,
+        session_at(server.url(host="localhost")) as (session, _),  # no jar keeps a cookie for an address
     ):
         await body(session)
         await body(session)
@@ -131,7 +132,7 @@ async def test_statuses_are_raised_as_verdicts_and_the_connection_is_kept() -> N
     replies = [
         ok(b"PatientName=Doe", status="404 Not Found"),
         ok(b"busy", status="429 Too Many", Retry_After="9"),
-        ok(b"x" * 40_000, status="503 Unavailable"),
+        Reply(b"HTTP/1.1 503 Unavailable\r\nContent-Length: 40000\r\n\r\n", later=b"x" * 40_000),
         ok(b"fine"),
     ]
     async with open_loopback(lambda _: replies.pop(0)) as server, session_at(server.url()) as (session, _):
@@ -255,6 +256,16 @@ async def test_a_refused_connection() -> None:
         async with session_at(f"http://127.0.0.1:{port}") as (session, _):
             with pytest.raises(Disconnected, match=f"no connection to 127.0.0.1:{port}: connection refused") as raised:
                 await body(session)
+    assert not raised.value.connected
+
+
+async def test_a_connection_that_does_not_come_about_in_time() -> None:
+    async with (
+        open_loopback(lambda _: ok()) as silent,  # waits for HTTP, and never answers the TLS handshake
+        session_at(silent.url(scheme="https"), connect_timeout_s=0.05) as (session, _),
+    ):
+        with pytest.raises(TimedOut, match="no connection to 127") as raised:
+            await body(session)
     assert not raised.value.connected
 
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import anyio
+import anyio.lowlevel
+
+_TURNS = 50  # of the event loop that the client runs on, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Reply:
 
     data: bytes
     then: Literal["keep", "close", "reset", "hang"] = "keep"
+    later: bytes = b""  # sent when the client has had time to take what came before
 
 
 @dataclass(slots=True)
@@ -57,37 +61,14 @@ async def open_loopback(
     state = Loopback()
     tasks: set[asyncio.Task[None]] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        state.connections += 1
-        number = state.connections
-        while True:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            first, *lines = head.strip().split("\r\n")
-            method, target, _version = first.split(" ", 2)
-            pairs = (line.split(":", 1) for line in lines)
-            headers = {name.lower(): value.strip() for name, value in pairs}
-            body = await reader.readexactly(int(headers.get("content-length", "0")))
-            asked = Asked(method, target, headers, number, body)
-            state.asked.append(asked)
-            reply = answer(asked)
-            writer.write(reply.data)
-            await writer.drain()
-            match reply.then:
-                case "close":
-                    return
-                case "reset":
-                    writer.transport.abort()
-                    return
-                case "hang":
-                    await anyio.sleep_forever()
-
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is not None:
             tasks.add(task)
+        state.connections += 1
         try:
             with suppress(OSError, asyncio.IncompleteReadError):  # the client has left
-                await serve(reader, writer)
+                await _serve(state, answer, reader, writer)
         except asyncio.CancelledError:
             pass  # the block is left; a callback's task must not end as cancelled, asyncio would complain
         finally:
@@ -105,3 +86,45 @@ async def open_loopback(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.wait_closed()
+
+
+async def _serve(
+    state: Loopback,
+    answer: Callable[[Asked], Reply],
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+) -> None:
+    connection = state.connections
+    while True:
+        asked = await _read(reader, connection)
+        state.asked.append(asked)
+        reply = answer(asked)
+        await _send(writer, reply)
+        match reply.then:
+            case "close":
+                return
+            case "reset":
+                writer.transport.abort()
+                return
+            case "hang":
+                await anyio.sleep_forever()
+
+
+async def _read(reader: asyncio.StreamReader, connection: int) -> Asked:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    first, *lines = head.strip().split("\r\n")
+    method, target, _version = first.split(" ", 2)
+    pairs = (line.split(":", 1) for line in lines)
+    headers = {name.lower(): value.strip() for name, value in pairs}
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Asked(method, target, headers, connection, body)
+
+
+async def _send(writer: asyncio.StreamWriter, reply: Reply) -> None:
+    writer.write(reply.data)
+    await writer.drain()
+    if reply.later:
+        for _ in range(_TURNS):
+            await anyio.lowlevel.checkpoint()
+        writer.write(reply.later)
+        await writer.drain()

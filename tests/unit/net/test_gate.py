@@ -121,6 +121,15 @@ async def test_a_throttle_that_names_no_time_pauses_longer_each_time(retry_after
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 32.0]
 
 
+async def test_a_success_makes_the_next_pause_short_again() -> None:
+    bench = Bench()
+    for _ in range(3):
+        await bench.request(Throttled("429"))
+        bench.clock.advance(0.001)
+        await bench.request()
+    assert [event.wait_s for event in bench.events if isinstance(event, GateClosed)] == [1.0] * 3
+
+
 async def test_requests_throttled_together_are_one_cut_and_one_event() -> None:
     bench = Bench(at_once=8)
 
