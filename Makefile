@@ -1,0 +1,61 @@
+# Everything happens in .venv; nothing outside of this folder is touched, but for Debian packages that `make test` needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+# Two workers: each that needs an Orthanc starts its own.
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types check bench format clean orthanc
+
+help:
+	@echo "make demo    see it at work, without the internet"
+	@echo "make test    run all tests (installs Orthanc for them where it may)"
+	@echo "make lint    ruff: rules and format"
+	@echo "make types   mypy, strict"
+	@echo "make check   lint, types and test"
+	@echo "make bench   measure"
+	@echo "make format  let ruff format"
+	@echo "make clean   remove .venv and caches"
+
+demo: $(VENV)/.package
+	@$(BIN)/dicomhaul demo
+
+test: $(VENV)/.tests orthanc
+	@$(BIN)/python -m pytest -n $(WORKERS)
+
+lint: $(VENV)/.tests
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: $(VENV)/.tests
+	@$(BIN)/mypy
+
+check: lint types test
+
+bench: $(VENV)/.tests
+	@$(BIN)/python benchmarks/run.py
+
+format: $(VENV)/.tests
+	@$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+orthanc:
+	@.ci/install-orthanc
+
+$(VENV)/.package: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"dicomhaul needs Python 3.11 or newer; $(PYTHON) is {sys.version.split()[0]}. Name another: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing dicomhaul into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.tests: $(VENV)/.package pyproject.toml
+	@echo "Installing what the tests need ..."
+	@$(PIP) install --editable ".[test,lint]"
+	@touch $@
