@@ -5,24 +5,27 @@
   -1 - number, and take part only where their `crdc_series_uuid` is named.
 * Some sources name instances: then a row carries their SOP Instance UIDs, else NULL for all.
 
-Everything lives in the schema `haul` of the sandbox, so it cannot clash with the tables that users know.
+Everything lives in the schema `haul` of the sandbox, so it cannot clash with the tables that users know. Values stand
+in the SQL as quoted literals: DuckDB's prepared parameters import pandas, which costs half a second and 70 MB.
 """
+# ruff: noqa: S608 (all of it is SQL of our own words; every value goes through `quoted`)
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import duckdb
 
-from dicomhaul.cohort.dates import DateRange, parse_date_range
+from dicomhaul.cohort.dates import parse_date_range
 from dicomhaul.cohort.gather import Wanted
 from dicomhaul.cohort.manifest import Entry
 from dicomhaul.cohort.names import unknown_name
 from dicomhaul.cohort.sandbox import Sandbox, column, one_line, quoted
+from dicomhaul.cohort.steps import Step, date_step, describe_missing, select, sql_list
 from dicomhaul.cohort.tables import Shelf
 from dicomhaul.errors import CohortError
 from dicomhaul.model import Query
 
-_CHUNK = 20_000  # entries handed to DuckDB at once: its list parameters are roomy
+_CHUNK = 5_000  # entries handed to DuckDB at once; measured
 
 # What a user's SELECT can name series by, the most telling first; the columns of one way stand together. Not
 # collection_id alone: it stands in every statistic, which nobody means as "all of it".
@@ -36,14 +39,11 @@ _WAYS = (
     ("collection_id", "PatientID"),
     ("PatientID",),
 )
-
-
-class _Step(NamedTuple):
-    label: str  # as in a message; without values that name patients
-    condition: str  # on a row of haul.pool
-    values: tuple[Any, ...] = ()
-    column: str | None = None  # whose remaining values help when nothing is left
-    wanted: str = ""  # what was asked of that column
+_ENTRY_OF: dict[str, Callable[[str], Entry]] = {
+    "StudyInstanceUID": lambda uid: Entry(study=uid),
+    "SeriesInstanceUID": lambda uid: Entry(series=uid),
+    "crdc_series_uuid": lambda uuid: Entry(crdc=uuid),
+}
 
 
 def narrow(box: Sandbox, shelf: Shelf, query: Query, wanted: Wanted) -> tuple[Entry, ...]:
@@ -94,7 +94,7 @@ class _Narrowing:
         values = tuple(values)
         if not values:
             return
-        known = column(self._rows(f'SELECT DISTINCT "{name}" FROM "index" WHERE "{name}" IS NOT NULL'))  # noqa: S608 (our names)
+        known = column(self._rows(f'SELECT DISTINCT "{name}" FROM "index" WHERE "{name}" IS NOT NULL'))
         for value in values:
             if value not in known:
                 raise CohortError(f"{self._idc}: {unknown_name(what, value, known)}")
@@ -108,8 +108,8 @@ class _Narrowing:
         way = next((way for way in _WAYS if all(name.lower() in has for name in way)), None)
         if way is None:
             raise CohortError(
-                "--sql must select SeriesInstanceUID (or crdc_series_uuid, series_aws_url, StudyInstanceUID, PatientID; "
-                f"SOPInstanceUID only together with SeriesInstanceUID); it selects {', '.join(relation.columns)}"
+                "--sql must select SeriesInstanceUID (or crdc_series_uuid, StudyInstanceUID, PatientID; "
+                f"SOPInstanceUID only together with a series); it selects {', '.join(relation.columns)}"
             )
         picks = ", ".join(f"CAST({_identifier(has[name.lower()])} AS VARCHAR) AS {name}" for name in way)
         try:
@@ -139,7 +139,7 @@ class _Narrowing:
         current = f"""
             SELECT file_row_number AS row, * EXCLUDE (file_row_number)
             FROM read_parquet({index}, file_row_number = true)
-        """  # noqa: S608 (quoted)
+        """
         self._run(
             f"""
             CREATE TABLE haul.prior AS
@@ -148,17 +148,17 @@ class _Narrowing:
             FROM read_parquet({prior}, file_row_number = true)
             WHERE crdc_series_uuid IN (SELECT uuid FROM haul.crdc)
             QUALIFY row_number() OVER (PARTITION BY crdc_series_uuid ORDER BY max_idc_version DESC) = 1
-            """  # noqa: S608 (quoted)
+            """
         )
         if self._rows("SELECT 1 FROM haul.prior LIMIT 1"):
-            current = f"{current} UNION ALL BY NAME SELECT * FROM haul.prior"  # noqa: S608 (our own words)
+            current = f"{current} UNION ALL BY NAME SELECT * FROM haul.prior"
         self._run(f"CREATE VIEW haul.pool AS {current}")
 
     # --- the conditions ------------------------------------------------------------------------------------------
 
-    def _steps(self, way: tuple[str, ...]) -> list[_Step]:
+    def _steps(self, way: tuple[str, ...]) -> list[Step]:
         query = self._query
-        steps: list[_Step] = []
+        steps: list[Step] = []
         if self._wanted.collections or self._wanted.entries:
             steps.append(self._target_step())
         steps += self._in_step("--collection", "collection_id", query.collection)
@@ -168,7 +168,7 @@ class _Narrowing:
         steps += self._in_step("--series", "SeriesInstanceUID", query.series)
         steps += self._in_step("--crdc-series-uuid", "crdc_series_uuid", [uuid.lower() for uuid in query.crdc])
         if query.study_date is not None:
-            steps.append(_date_step(query.study_date, parse_date_range(query.study_date)))
+            steps.append(date_step(query.study_date, parse_date_range(query.study_date)))
         if way:
             steps.append(self._sql_step(way))
         if query.where is not None:
@@ -177,39 +177,32 @@ class _Narrowing:
             steps.append(self._instance_step(steps))
         return steps
 
-    def _in_step(self, flag: str, name: str, values: Sequence[str]) -> list[_Step]:
+    def _in_step(self, flag: str, name: str, values: Sequence[str]) -> list[Step]:
         if not values:
             return []
-        condition = f'p."{name}" IN (SELECT unnest(?::VARCHAR[]))'
+        condition = f'p."{name}" IN (SELECT unnest({sql_list(values)}))'
         self._note_unknown(name, values)
         shown = "" if name == "PatientID" else f" {','.join(values[:3])}{',…' if len(values) > 3 else ''}"
         hint = name if name in {"collection_id", "Modality"} else None
-        return [_Step(f"{flag}{shown}", condition, (list(values),), hint, ", ".join(values[:3]))]
+        return [Step(f"{flag}{shown}", condition, hint, ", ".join(values[:3]))]
 
     def _note_unknown(self, name: str, values: Sequence[str]) -> None:
-        field = {"StudyInstanceUID": "study", "SeriesInstanceUID": "series", "crdc_series_uuid": "crdc"}.get(name)
-        if field is None and name != "PatientID":
+        if name not in _ENTRY_OF and name != "PatientID":
             return  # checked by name
-        unknown = column(
-            self._rows(
-                f"""
-                SELECT value FROM (SELECT unnest(?::VARCHAR[]) AS value)
-                WHERE value NOT IN (SELECT "{name}" FROM haul.pool WHERE "{name}" IS NOT NULL)
-                """,  # noqa: S608 (our names)
-                [list(values)],
-            )
-        )
-        if unknown and field is None:
+        known = f'SELECT "{name}" FROM haul.pool WHERE "{name}" IN (SELECT unnest({sql_list(values)}))'
+        found = set(column(self._rows(f"SELECT DISTINCT * FROM ({known})")))
+        unknown = [value for value in values if value not in found]
+        if unknown and name == "PatientID":
             raise CohortError(f"--patient: {self._idc} does not have {len(unknown)} of the {len(values)} named")
-        self._missing += [Entry(**{field: value}) for value in unknown if field is not None]
+        self._missing += [_ENTRY_OF[name](value) for value in unknown]
 
-    def _target_step(self) -> _Step:
+    def _target_step(self) -> Step:
         # haul.entry holds the entries; haul.hit says which rows each of them means.
         entries = self._wanted.entries
-        self._run("CREATE TABLE haul.entry (study VARCHAR, series VARCHAR, sop VARCHAR, crdc VARCHAR, uid VARCHAR)")
-        self._load("haul.entry", [[entry[at] for entry in entries] for at in range(5)])
-        self._run("ALTER TABLE haul.entry ADD COLUMN n INTEGER")
-        self._run("UPDATE haul.entry SET n = rowid")
+        names = ", ".join(f"{name} VARCHAR" for name in Entry._fields[:5])
+        self._run(f"CREATE TABLE haul.entry (n INTEGER, {names})")
+        numbers = [str(n) for n in range(len(entries))]
+        self._load("haul.entry", [numbers, *zip(*(entry[:5] for entry in entries), strict=True)])
         self._run("CREATE TABLE haul.hit (n INTEGER, row BIGINT, sop VARCHAR)")
         self._hit("p.crdc_series_uuid = e.crdc")
         self._hit(
@@ -230,25 +223,25 @@ class _Narrowing:
         ]
         if len(self._missing) == len(entries) and not self._wanted.collections:
             raise CohortError(f"{self._idc} has nothing of what is named: {describe_missing(self._missing)}")
+        collections = sql_list(self._wanted.collections)
         self._run(
-            """
+            f"""
             CREATE TABLE haul.target AS
             SELECT row, CASE WHEN bool_or(sop IS NULL) THEN NULL ELSE list(DISTINCT sop ORDER BY sop) END AS sops
             FROM (
                 SELECT row, sop FROM haul.hit
                 UNION ALL
-                SELECT row, NULL FROM haul.pool WHERE collection_id IN (SELECT unnest(?::VARCHAR[])) AND row >= 0
+                SELECT row, NULL FROM haul.pool WHERE collection_id IN (SELECT unnest({collections})) AND row >= 0
             ) GROUP BY row
-            """,
-            [list(self._wanted.collections)],
+            """
         )
         self._with_sops.append("haul.target")
         label = ", ".join((*self._wanted.collections, *map(str, entries[:2])))
         more = "" if len(entries) <= 2 else f" and {len(entries) - 2:,} more"
-        return _Step(label + more, "p.row IN (SELECT row FROM haul.target)")
+        return Step(label + more, "p.row IN (SELECT row FROM haul.target)")
 
     def _hit(self, condition: str, sop: str = "e.sop") -> None:
-        self._run(f"INSERT INTO haul.hit SELECT e.n, p.row, {sop} FROM haul.entry e JOIN haul.pool p ON {condition}")  # noqa: S608 (our own words)
+        self._run(f"INSERT INTO haul.hit SELECT e.n, p.row, {sop} FROM haul.entry e JOIN haul.pool p ON {condition}")
 
     def _hit_instances(self, sops: list[str]) -> None:
         try:
@@ -266,7 +259,7 @@ class _Narrowing:
             WHERE e.crdc IS NULL AND e.series IS NULL AND coalesce(e.study, p.StudyInstanceUID) = p.StudyInstanceUID
         """)
 
-    def _sql_step(self, way: tuple[str, ...]) -> _Step:
+    def _sql_step(self, way: tuple[str, ...]) -> Step:
         keys = [name for name in way if name != "SOPInstanceUID"]
         same = " AND ".join(f'p."{key}" = k."{key}"' for key in keys)
         admit = "true" if "crdc_series_uuid" in way else "p.row >= 0"
@@ -275,40 +268,39 @@ class _Narrowing:
             f"""
             CREATE TABLE haul.by_sql AS SELECT p.row, CAST({sops} AS VARCHAR[]) AS sops
             FROM haul.picked k JOIN haul.pool p ON {same} AND {admit} GROUP BY p.row
-            """  # noqa: S608 (our own words)
+            """
         )
         if "SOPInstanceUID" in way:
             self._with_sops.append("haul.by_sql")
-        return _Step("--sql", "p.row IN (SELECT row FROM haul.by_sql)")
+        return Step("--sql", "p.row IN (SELECT row FROM haul.by_sql)")
 
-    def _where_step(self, where: str) -> _Step:
+    def _where_step(self, where: str) -> Step:
         relation = self._box.filter(self._db.sql("SELECT * FROM haul.pool"), where)
         try:
             relation.project("row").create("haul.by_where")
         except duckdb.Error as error:
             raise CohortError(f"--where: {one_line(error)}") from None
-        return _Step("--where", "p.row IN (SELECT row FROM haul.by_where)")
+        return Step("--where", "p.row IN (SELECT row FROM haul.by_where)")
 
-    def _instance_step(self, others: list[_Step]) -> _Step:
+    def _instance_step(self, others: list[Step]) -> Step:
         # Only slide microscopy has an index of instances. One series makes it needless.
         sops = list(self._query.instance)
-        rows = column(self._rows(*_select("p.row", others, " LIMIT 2")))
+        rows = column(self._rows(select("p.row", others, " LIMIT 2")))
         self._run("CREATE TABLE haul.instance (row BIGINT, sops VARCHAR[])")
         if len(rows) == 1 and others:
-            self._run("INSERT INTO haul.instance VALUES (?, ?)", [rows[0], sops])
+            self._run(f"INSERT INTO haul.instance VALUES ({rows[0]:d}, {sql_list(sops)})")
         else:
             try:
                 self._box.need("sm_instance_index")
             except CohortError as error:
                 raise CohortError(f"--instance without one --series UID needs an index: {error}") from None
             self._run(
-                """
+                f"""
                 INSERT INTO haul.instance
                 SELECT p.row, list(DISTINCT s.SOPInstanceUID ORDER BY s.SOPInstanceUID)
                 FROM sm_instance_index s JOIN haul.pool p USING (SeriesInstanceUID)
-                WHERE s.SOPInstanceUID IN (SELECT unnest(?::VARCHAR[])) AND p.row >= 0 GROUP BY p.row
-                """,
-                [sops],
+                WHERE s.SOPInstanceUID IN (SELECT unnest({sql_list(sops)})) AND p.row >= 0 GROUP BY p.row
+                """
             )
             found = set(column(self._rows("SELECT unnest(sops) FROM haul.instance")))
             self._missing += [Entry(sop=sop) for sop in sops if sop not in found]
@@ -318,11 +310,11 @@ class _Narrowing:
                     "name the series too: --series UID --instance UID"
                 )
         self._with_sops.append("haul.instance")
-        return _Step("--instance", "p.row IN (SELECT row FROM haul.instance)")
+        return Step("--instance", "p.row IN (SELECT row FROM haul.instance)")
 
     # --- the choice ----------------------------------------------------------------------------------------------
 
-    def _choose(self, steps: list[_Step]) -> None:
+    def _choose(self, steps: list[Step]) -> None:
         sops = "CAST(NULL AS VARCHAR[])"
         joins = ""
         for at, table in enumerate(self._with_sops):
@@ -332,11 +324,8 @@ class _Narrowing:
                 f"CASE WHEN {mine} IS NULL THEN {sops} WHEN {sops} IS NULL THEN {mine} "
                 f"ELSE list_intersect({sops}, {mine}) END"
             )
-        sql, values = _select("p.row", steps, self._limit())
-        self._run(
-            f"CREATE TABLE haul.chosen AS SELECT row, {sops} AS sops FROM ({sql}) p{joins}",  # noqa: S608 (our own words)
-            values,
-        )
+        sql = select("p.row", steps, self._limit())
+        self._run(f"CREATE TABLE haul.chosen AS SELECT row, {sops} AS sops FROM ({sql}) p{joins}")
         self._run("DELETE FROM haul.chosen WHERE len(sops) = 0")
         if not self._rows("SELECT 1 FROM haul.chosen LIMIT 1"):
             raise CohortError(self._why_empty(steps))
@@ -365,18 +354,18 @@ class _Narrowing:
                 f"(the first: series {twice[0]})"
             )
 
-    def _why_empty(self, steps: list[_Step]) -> str:
+    def _why_empty(self, steps: list[Step]) -> str:
         for at, step in enumerate(steps):
-            if not self._rows(*_select("1", steps[: at + 1], " LIMIT 1")):
+            if not self._rows(select("1", steps[: at + 1], " LIMIT 1")):
                 before = " and ".join(other.label for other in steps[:at]) or self._idc
                 return f"nothing is left: {self._hint(step, steps[:at], before)}"
         return "nothing is left: the instances that are named do not belong to the series that are left"
 
-    def _hint(self, step: _Step, before: list[_Step], scope: str) -> str:
+    def _hint(self, step: Step, before: list[Step], scope: str) -> str:
         if step.column is None or not before:
             return f"{scope} has nothing that matches {step.label}"
-        sql, values = _select(f'DISTINCT p."{step.column}" AS value', before, "")
-        has = column(self._rows(f"SELECT value FROM ({sql}) WHERE value IS NOT NULL ORDER BY 1 LIMIT 30", values))  # noqa: S608 (our own words)
+        sql = select(f'DISTINCT p."{step.column}" AS value', before, "")
+        has = column(self._rows(f"SELECT value FROM ({sql}) WHERE value IS NOT NULL ORDER BY 1 LIMIT 30"))
         named = (*self._wanted.collections, *self._query.collection)
         if len(before) == 1 and len(named) == 1:
             scope = f"collection {named[0]}"
@@ -385,45 +374,28 @@ class _Narrowing:
 
     # --- DuckDB --------------------------------------------------------------------------------------------------
 
-    def _run(self, sql: str, values: Sequence[Any] = ()) -> None:
+    def _run(self, sql: str) -> None:
         try:
-            self._db.execute(sql, list(values))
+            self._db.execute(sql)
         except duckdb.Error as error:
             raise CohortError(f"IDC's index: {one_line(error)}") from None
 
-    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         try:
-            return self._db.execute(sql, list(values)).fetchall()
+            return self._db.execute(sql).fetchall()
         except duckdb.Error as error:
             raise CohortError(f"IDC's index: {one_line(error)}") from None
 
-    def _load(self, table: str, columns: list[list[Any]]) -> None:
-        picks = ", ".join("unnest(?::VARCHAR[])" for _ in columns)
+    def _load(self, table: str, columns: Sequence[Sequence[str | None]]) -> None:
+        # UIDs and UUIDs, which hold no comma. To split one literal is several times as fast as a literal for each.
         for start in range(0, len(columns[0]), _CHUNK):
-            self._run(f"INSERT INTO {table} SELECT {picks}", [values[start : start + _CHUNK] for values in columns])
-
-
-def describe_missing(missing: Sequence[Entry]) -> str:
-    """Say in one line what was named and is not there: how many, and the first few."""
-    first = ", ".join(str(entry) for entry in missing[:3])
-    return first if len(missing) <= 3 else f"{len(missing):,} ({first}, …)"
+            picks = []
+            for values in columns:
+                part = values[start : start + _CHUNK]
+                joined = quoted(",".join(value or "" for value in part))
+                picks.append(f"nullif(unnest(string_split({joined}, ',')), '')" if any(part) else "NULL")
+            self._run(f"INSERT INTO {table} SELECT {', '.join(picks)}")
 
 
 def _identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _select(what: str, steps: Sequence[_Step], tail: str) -> tuple[str, list[Any]]:
-    conditions = " AND ".join(step.condition for step in steps) or "p.row >= 0"
-    values = [value for step in steps for value in step.values]
-    return f"SELECT {what} FROM haul.pool p WHERE {conditions}{tail}", values  # noqa: S608 (our own words)
-
-
-def _date_step(text: str, dates: DateRange) -> _Step:
-    # The index writes days as YYYY-MM-DD, so that text compares as days do; no day matches no range.
-    conditions = []
-    if dates.first is not None:
-        conditions.append(f"p.StudyDate >= '{dates.first.isoformat()}'")
-    if dates.last is not None:
-        conditions.append(f"p.StudyDate <= '{dates.last.isoformat()}'")
-    return _Step(f"--study-date {text.strip()}", " AND ".join(conditions))

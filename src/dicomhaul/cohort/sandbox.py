@@ -84,7 +84,7 @@ class Sandbox:
         # Table functions read files, and some have side effects (enable_logging), so the harmless ones are listed.
         try:
             statements = self.db.extract_statements(sql)
-            rows = self.db.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+            rows = self.db.execute(f"SELECT json_serialize_sql({quoted(sql)})").fetchall()
         except duckdb.Error as error:
             raise CohortError(f"{what}: {one_line(error)}") from None
         tree = json.loads(rows[0][0])

@@ -86,7 +86,7 @@ def test_a_tcia_manifest_names_series() -> None:
         ("<html>\n", 1, "neither a UID"),
         ("ListOfSeriesToDownload=\n1.2.3\nx\n", 3, "not a series UID"),
         ("ListOfSeriesToDownload=1.2.3\n", 1, "has a value"),
-        ("StudyInstanceUID,SeriesInstanceUID\n1.2,1.2.3\n1.2,x\n", 3, "a SeriesInstanceUID"),
+        ("StudyInstanceUID,SeriesInstanceUID\n1.2,1.2.3\n1.2,../x\n", 3, "a SeriesInstanceUID"),
         ("StudyInstanceUID,SeriesInstanceUID\n1.2\n", 2, "1 columns"),
         ("SeriesInstanceUID,instanceCount\n1.2,many\n", 2, "whole number"),
         ("SeriesInstanceUID,instanceCount\n,3\n", 2, "no UID in this row"),
