@@ -1,0 +1,89 @@
+"""The public API as users write it. Read by mypy alone, never run: what is wrong here, or not, is the test."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import assert_type
+
+import dicomhaul
+from dicomhaul import (
+    Cohort,
+    Connection,
+    Event,
+    Failure,
+    Hauler,
+    HaulError,
+    HaulOptions,
+    IncompleteError,
+    LandedSeries,
+    Profile,
+    QuotaExhausted,
+    Report,
+    SeriesLanded,
+    SourceSpec,
+    Summary,
+    Tally,
+    Throttled,
+    Verification,
+    pull_sync,
+    read_profile,
+    resolve_source,
+    verify,
+)
+
+assert_type(dicomhaul.__version__, str)
+
+cohort = Cohort.idc(collection_id="qin_pet_phantom", modality=["PT", "CT"], study_date="20200101-")
+assert_type(cohort, Cohort)
+assert_type(Cohort.sql("SELECT SeriesInstanceUID FROM index"), Cohort)
+assert_type(Cohort.series("1.2", "1.3"), Cohort)
+assert_type(Cohort.manifest(Path("manifest.csv")), Cohort)
+assert_type(Cohort.search(PatientID="123", ModalitiesInStudy="CT"), Cohort)
+Cohort.idc(modality=1)  # type: ignore[arg-type]
+Cohort.search(123)  # type: ignore[call-arg]
+
+
+def observe(event: Event) -> None:
+    if isinstance(event, SeriesLanded):
+        assert_type(event.instances, int)
+
+
+async def haul() -> None:
+    async with Hauler("https://pacs.example/dicom-web", transfers=16, observer=observe) as hauler:
+        assert_type(hauler, Hauler)
+        assert_type(hauler.tally, Tally)
+        assert_type(await hauler.plan(cohort), Summary)
+        assert_type(await hauler.plan(cohort, "data"), Summary)
+        series_of = hauler.iter_series(cohort, to="data")
+        assert_type(series_of, AsyncIterator[LandedSeries])
+        async for series in series_of:
+            assert_type(series.path, Path)
+            assert_type(series.files, tuple[Path, ...])
+        report = await hauler.pull(cohort, to=Path("data"), check=False)
+        assert_type(report, Report)
+        assert_type(report.failures, tuple[Failure, ...])
+        assert_type(report.instances_expected, int | None)
+        for path in report.paths:
+            assert_type(path, Path)
+        assert_type(await hauler.resume("data"), Report)
+        hauler.stop()
+    Hauler("idc-proxy", nonsense=True)  # type: ignore[call-arg]
+
+
+def from_a_notebook() -> None:
+    options = HaulOptions(state_dir=Path("state"), recheck=True)
+    connection = Connection(auth="bearer", token_file=Path("token"))
+    source = resolve_source("idc-google", connection=connection)
+    assert_type(source, SourceSpec)
+    assert_type(source.profile, Profile)
+    assert_type(read_profile(Path("mine.toml")), Profile)
+    try:
+        assert_type(pull_sync(cohort, "data", source=source, options=options), Report)
+    except IncompleteError as error:
+        assert_type(error.landed, int)  # type: ignore[attr-defined]
+    except QuotaExhausted as error:
+        assert_type(error.until_s, float)
+    except Throttled as error:
+        assert_type(error.retry_after_s, float | None)
+    except HaulError:
+        raise
+    assert_type(verify("data", deep=True), Verification)
