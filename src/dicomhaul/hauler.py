@@ -312,9 +312,12 @@ class Hauler:
     async def _in_scope(self, call: Callable[[anyio.CancelScope], Awaitable[Report]]) -> Report:
         self._scope = scope = anyio.CancelScope()
         try:
-            return await call(scope)
+            report = await call(scope)
         finally:
             self._scope = None
+        if report.state == "paused":
+            self._hosts.clear()  # a host that gave up stays so; the next run tries a new one
+        return report
 
 
 def _checked(report: Report, *, check: bool) -> Report:

@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,7 +105,7 @@ async def pull(
     """
     with open_destination(dest, options.state_dir) as destination:
         run = _Run(destination, dest, options, world)
-        with stop:
+        with run.ends_badly(), stop:
             cohort_id = await run.plan(query, source)
             await run.haul(cohort_id, source)
         return await run.end()
@@ -131,7 +131,7 @@ async def resume(
         if damaged:
             destination.ledger.plan_again(damaged, "damaged or gone")
         run = _Run(destination, dest, options, world)
-        with stop:
+        with run.ends_badly(), stop:
             for cohort in cohorts:
                 await run.haul(cohort.id, find_source(cohort))
         return await run.end()
@@ -246,16 +246,29 @@ class _Run:
             ledger.plan_again(gone, "the file was gone")
             self._world.observer(Noticed(f"{len(gone)} landed files are gone; they are wanted again"))
 
+    @contextmanager
+    def ends_badly(self) -> Iterator[None]:
+        """Note in the ledger that an error ended the run before there was anything to report."""
+        try:
+            yield
+        except HaulError:
+            with suppress(LedgerError):  # the first error is the one to tell
+                self._end_run("failed")
+            raise
+
+    def _end_run(self, state: RunState) -> None:
+        spent = json.dumps(asdict(self._spent()), sort_keys=True)
+        self._at.ledger.end_run(self._run_id, self._timestamp(), state, spent)
+
     async def end(self) -> Report:
         """Write the index and the run's row; return the report, or raise the error that ended the run."""
         with anyio.CancelScope(shield=True):
             report = self._report()
-            index = self._dest / INDEX_NAME
-            if self._error is None and (report.instances_landed or not index.exists()) and report.instances_present:
+            changed = report.instances_landed or not (self._dest / INDEX_NAME).exists()
+            # Somebody who interrupts wants an end now; the next run writes the index.
+            if changed and report.instances_present and report.state in {"complete", "partial", "paused"}:
                 await self._write_index()
-            self._at.ledger.end_run(
-                self._run_id, self._timestamp(), report.state, json.dumps(asdict(self._spent()), sort_keys=True)
-            )
+            self._end_run(report.state)
         if self._error is not None and not isinstance(self._error, SourceError):
             self._error.report = report
             raise self._error

@@ -102,6 +102,8 @@ class Writer(threading.Thread):
                     self._segment(segment, completed)
             except OSError as error:
                 self.error = self.error or landing_error(error, "write to the destination")
+            except Exception as error:  # noqa: BLE001 - a thread must not die with somebody waiting
+                self.error = self.error or LandingError(f"writing failed: {error}")
             finally:
                 if completed:
                     self._staged(completed)

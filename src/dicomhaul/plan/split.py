@@ -24,7 +24,7 @@ def largest_whole_bytes(*, response_bytes: int | None, series_bytes: int) -> int
     return series_bytes if response_bytes is None else min(response_bytes, series_bytes)
 
 
-def ask_again(*, landed: int, landed_bytes: int, expected: int | None) -> Ask:
+def ask_again(landed: int, landed_bytes: int, expected: int | None) -> Ask:
     """Choose how to go on with a series of which `landed` instances are there, by the smaller cost.
 
     | landed | expected | cost of WHOLE | cost of SINGLY | choice |

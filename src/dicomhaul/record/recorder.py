@@ -116,6 +116,9 @@ class Recorder(threading.Thread):
         except HaulError as error:
             self.error = error
             return
+        except Exception as error:  # noqa: BLE001 - a thread must not die with somebody waiting
+            self.error = LedgerError(f"recording failed: {error}")
+            return
         self._tally.instances_landed += len(parts)
         self._tally.bytes_landed += sum(part.size_bytes for part in parts)
         for _, committed in changes:

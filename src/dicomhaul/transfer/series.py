@@ -55,6 +55,7 @@ class SeriesHaul:
         self._add_wanted = add_wanted
         self._at_once = at_once
         self._wanted = known.wanted
+        self._asked_whole = False
         self.landed = dict(known.landed)
 
     async def run(self) -> SeriesOutcome:
@@ -74,15 +75,17 @@ class SeriesHaul:
             return SeriesOutcome(reason=str(error))
         return await self._reconcile(error)
 
-    async def _as_series(self) -> TransferError | None:
+    async def _as_series(self, *, at_any_cost: bool = False) -> TransferError | None:
         """Ask for the whole series while that is the cheaper way; return the error that ended it, if one did."""
         work = self._work
-        while not work.cut:
+        while at_any_cost or not work.cut:
             before = len(self.landed)
             if work.expected is not None and before >= work.expected:
                 return None
-            if ask_again(landed=before, landed_bytes=sum(self.landed.values()), expected=work.expected) is Ask.SINGLY:
+            landed_bytes = sum(self.landed.values())
+            if not at_any_cost and ask_again(before, landed_bytes, work.expected) is Ask.SINGLY:
                 return None
+            self._asked_whole = True
             try:
                 await self._exchange(Job(work.series_id, work.study, work.series, None, work.expected, work.size_bytes))
             except (RetryableError, DamagedError) as error:
@@ -96,18 +99,13 @@ class SeriesHaul:
 
     async def _reconcile(self, error: TransferError | None) -> SeriesOutcome:
         """Hold what landed against the source's inventory, and ask singly for the difference."""
-        work, landed = self._work, len(self.landed)
+        work = self._work
         try:
             inventory = await self._source.inventory(Job(work.series_id, work.study, work.series, None, work.expected))
         except (TransferError, CohortError) as failed:
             return SeriesOutcome(reason=str(error or failed))
         if inventory is None:
-            if error is not None:
-                return SeriesOutcome(reason=str(error))
-            if work.expected is None and not work.cut:
-                return SeriesOutcome(proof=Proof.FRAMING, expected=landed)
-            wanted = "all" if work.expected is None else str(work.expected)
-            return SeriesOutcome(reason=f"{landed} of {wanted} instances came, and the source cannot list the others")
+            return await self._without_inventory(error)
         if not inventory:
             return SeriesOutcome(reason=str(error or "the source lists no instance of it"))
         missing = [ref.sop for ref in inventory if ref.sop not in self.landed]
@@ -120,6 +118,24 @@ class SeriesHaul:
             outcome.proof = None
             outcome.reason = f"{work.expected} instances are expected, the source lists {len(inventory)}"
         return outcome
+
+    async def _without_inventory(self, error: TransferError | None) -> SeriesOutcome:
+        """Judge by the answer's framing and the expected count alone."""
+        work = self._work
+        if error is None and not self._asked_whole:  # singly would have been cheaper, and cannot be
+            error = await self._as_series(at_any_cost=True)
+        landed = len(self.landed)
+        if error is not None:
+            return SeriesOutcome(reason=str(error))
+        if landed == 0:
+            return SeriesOutcome(reason="the answer held no instance")
+        if work.expected is None:
+            return SeriesOutcome(proof=Proof.FRAMING, expected=landed)
+        if landed >= work.expected:
+            return SeriesOutcome(proof=Proof.COUNT)
+        return SeriesOutcome(
+            reason=f"{landed} of {work.expected} instances came, and the source cannot list the others"
+        )
 
     async def _singly(self, sops: Sequence[str]) -> dict[str, str]:
         """Ask for instances one by one; return those that did not come, with the reason."""
