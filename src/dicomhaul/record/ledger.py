@@ -382,7 +382,7 @@ class Ledger:
     def standing(self, cohort_id: int | None = None) -> Standing:
         """Count where the destination stands, or one cohort of it."""
         joined = "" if cohort_id is None else "JOIN member m ON m.series_id = s.id AND m.cohort_id = :cohort"
-        expected = "s.expected" if cohort_id is None else "m.expected"
+        expected = "s.expected" if cohort_id is None else "coalesce(m.expected, s.expected)"
         with _guard(self.path):
             total, landed, failed, wanted, unknown = self._db.execute(
                 f"SELECT count(*), coalesce(sum(s.state = 1), 0), coalesce(sum(s.state = 2), 0), "  # noqa: S608

@@ -1,0 +1,124 @@
+"""Running `dicomhaul` as a process, as a user does, and looking at what it left."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TIMEOUT_S = 60
+_POLL_S = 0.01
+_UNWANTED = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The object on the last line of stdout."""
+        table: dict[str, Any] = json.loads(self.stdout.splitlines()[-1])
+        return table
+
+    @property
+    def complaint(self) -> str:
+        """The line in which the command says why it gave up; there must be exactly one."""
+        (line,) = (line for line in self.stderr.splitlines() if line.startswith("dicomhaul: "))
+        return line.removeprefix("dicomhaul: ")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A command that may still run."""
+
+    process: "subprocess.Popen[bytes]"
+    stdout: Path
+    stderr: Path
+
+    def wait(self, timeout_s: float = TIMEOUT_S) -> Ended:
+        """Wait for the end."""
+        return _ended(self.process.wait(timeout_s), self.stdout.read_bytes(), self.stderr.read_bytes())
+
+
+def command(*words: str | os.PathLike[str]) -> list[str]:
+    """Return the command line that starts `dicomhaul`."""
+    return [sys.executable, "-m", "dicomhaul", *map(os.fspath, words)]
+
+
+def run_command(
+    *words: str | os.PathLike[str],
+    stdin: str = "",
+    environ: Mapping[str, str] | None = None,
+    before: Callable[[], None] | None = None,
+    cwd: Path | None = None,
+) -> Ended:
+    """Run `dicomhaul WORDS` to its end. No command, whatever it is asked to do, may show a traceback.
+
+    Args:
+        words: the command line.
+        stdin: what comes by standard input.
+        environ: set in addition.
+        before: called in the new process before it becomes the command.
+        cwd: where it runs.
+    """
+    done = subprocess.run(
+        command(*words),
+        input=stdin.encode(),
+        capture_output=True,
+        timeout=TIMEOUT_S,
+        env=_environ(environ),
+        check=False,
+        preexec_fn=before,
+        cwd=cwd,
+    )
+    return _ended(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def start_command(folder: Path, *words: str | os.PathLike[str]) -> Iterator[Running]:
+    """Start `dicomhaul WORDS` and yield it; what it prints goes to files in `folder`. Whatever still runs is killed."""
+    paths = folder / "stdout.txt", folder / "stderr.txt"
+    with paths[0].open("wb") as out, paths[1].open("wb") as err:
+        process = subprocess.Popen(
+            command(*words), stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=_environ(None)
+        )
+    try:
+        yield Running(process, *paths)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(TIMEOUT_S)
+
+
+def wait_until(condition: Callable[[], bool], what: str, *, unless: "subprocess.Popen[bytes] | None" = None) -> None:
+    """Poll until `condition` holds. Fails after a while, and when the process `unless` ends before."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert unless is None or unless.poll() is None or condition(), f"the command ended before {what}"
+        assert time.monotonic() < deadline, f"in vain: {what}"
+        time.sleep(_POLL_S)  # a real process has no clock of ours
+
+
+def _environ(more: Mapping[str, str] | None) -> dict[str, str]:
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() not in _UNWANTED and not name.startswith("DICOMHAUL_")
+    }
+    return {**ours, "COLUMNS": "200", "NO_COLOR": "1", **(more or {})}
+
+
+def _ended(code: int, stdout: bytes, stderr: bytes) -> Ended:
+    ended = Ended(code, stdout.decode(), stderr.decode())
+    assert "Traceback" not in ended.stderr, ended.stderr
+    return ended
