@@ -71,10 +71,13 @@ def open_logs(
         handlers.append(logging.StreamHandler(stream))
     logger = logging.getLogger("dicomhaul")
     before = (logger.level, logger.propagate)
+    silent = not handlers
+    if silent:
+        handlers.append(logging.NullHandler())  # with no handler at all, Python prints warnings to stderr
     for handler in handlers:
         handler.setFormatter(JsonLines() if form == "json" else TextLines())
         logger.addHandler(handler)
-    if handlers:
+    if not silent:
         logger.setLevel(level.upper())
         logger.propagate = False
     try:

@@ -106,3 +106,12 @@ def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
 def test_what_cannot_be_logged_is_said_at_once(tmp_path: Path, level: str, name: str) -> None:
     with pytest.raises(ConfigError), open_logs(level=level, file=tmp_path / name):
         pass
+
+
+def test_without_a_file_or_stream_nothing_is_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own would hide Python's last resort
+    with open_logs():
+        log_event(FAILED)
+    assert capsys.readouterr().err == ""
