@@ -272,6 +272,13 @@ class _Narrowing:
         )
         if "SOPInstanceUID" in way:
             self._with_sops.append("haul.by_sql")
+        if keys[0] in _ENTRY_OF:
+            unknown = self._rows(f"""
+                SELECT DISTINCT "{keys[0]}" FROM haul.picked
+                ANTI JOIN (SELECT "{keys[0]}" FROM haul.pool SEMI JOIN haul.by_sql USING (row)) USING ("{keys[0]}")
+                WHERE "{keys[0]}" IS NOT NULL ORDER BY 1
+            """)
+            self._missing += [_ENTRY_OF[keys[0]](value) for value in column(unknown)]
         return Step("--sql", "p.row IN (SELECT row FROM haul.by_sql)")
 
     def _where_step(self, where: str) -> Step:

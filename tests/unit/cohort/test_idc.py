@@ -270,6 +270,13 @@ def test_sql_where_and_filters_intersect(shelf: Shelf) -> None:
     assert uids_of(query, shelf) == uids_of(Query(collection=(PHANTOM,), where="instanceCount > 60"), shelf)
 
 
+def test_what_sql_names_and_the_index_does_not_have_is_reported(shelf: Shelf) -> None:
+    sql = "SELECT SeriesInstanceUID FROM index WHERE collection_id = 'qin_pet_phantom' UNION ALL SELECT '1.2.3'"
+    with open_idc(Query(sql=sql), shelf=shelf) as cohort:
+        assert cohort.missing == (Entry(series="1.2.3"),)
+        assert [group.series for group in cohort.groups()] == [44]
+
+
 @pytest.mark.parametrize(("where", "why"), [("Modalty = 'CT'", '"Modality"'), ("Modality =", "syntax error")])
 def test_a_bad_condition(shelf: Shelf, where: str, why: str) -> None:
     assert why in error_of(Query(where=where), shelf)
