@@ -52,7 +52,7 @@ class Running:
 
 def command(*words: str | os.PathLike[str]) -> list[str]:
     """Return the command line that starts `dicomhaul`."""
-    return [sys.executable, "-m", "dicomhaul", *map(os.fspath, words)]
+    return [sys.executable, "-m", "dicomhaul", *(os.fspath(word) for word in words)]
 
 
 def run_command(
