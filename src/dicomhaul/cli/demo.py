@@ -67,11 +67,11 @@ def _play(folder: Path) -> "Account":
 
     (folder / _FAULTS).write_text(room.FAULTS, encoding="utf-8")
     cohort = (room.COLLECTION, "--where", room.CONDITION)
-    origin = (room.COLLECTION, "--max-instance-bytes", str(room.MAX_INSTANCE_BYTES), "--faults", _FAULTS)
+    origin = (room.COLLECTION, "--faults", _FAULTS)
     _step(
         "A DICOMweb server of our own",
-        f"It serves made-up instances (at most {human_bytes(room.MAX_INSTANCE_BYTES)} each) under the real UIDs of an "
-        "IDC collection, and misbehaves: it answers 503, asks for patience (429, Retry-After: 1) and cuts connections.",
+        "It serves made-up instances under the real UIDs of an IDC collection, and misbehaves: it answers 503, asks "
+        "for patience (429, Retry-After: 1) and cuts connections.",
     )
     with _origin(folder, *origin) as url:
         _line(f"It listens on {url}; {_PROFILE} describes it.")

@@ -5,13 +5,12 @@
 """
 
 from dicomhaul.demo.account import Account, Snapshot, account_of
-from dicomhaul.demo.scene import COLLECTION, CONDITION, FAULTS, MAX_INSTANCE_BYTES, profile_toml
+from dicomhaul.demo.scene import COLLECTION, CONDITION, FAULTS, profile_toml
 
 __all__ = [
     "COLLECTION",
     "CONDITION",
     "FAULTS",
-    "MAX_INSTANCE_BYTES",
     "Account",
     "Snapshot",
     "account_of",

@@ -46,7 +46,7 @@ class Account:
         expected: instances that were wanted.
         before: instances that were there when the run was killed.
         after: instances that came after it.
-        requests_before, requests_after: retrieve requests to the origin until the kill, and since.
+        requests_before, requests_after: what the origin was asked until the kill, and since.
         again: instances that were there at the kill and came once more, with the series that they are a part of.
         faults: "503", "429" and "cut" -> how often the origin did that.
         size_bytes: of what is there in the end.
@@ -85,8 +85,8 @@ def account_of(
         expected=at_end.expected or 0,
         before=len(at_kill.landed),
         after=len(at_end.landed) - len(at_kill.landed),
-        requests_before=len(list(_asked(journal[:until_kill]))),
-        requests_after=len(asked),
+        requests_before=until_kill,
+        requests_after=len(journal) - until_kill,
         again=sum(series in whole for series, _ in at_kill.landed),
         faults={name: faults[name] for name in _FAULTS},
         size_bytes=at_end.size_bytes,
