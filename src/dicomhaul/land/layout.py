@@ -11,7 +11,6 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from dicomhaul.errors import ConfigError
 
@@ -44,18 +43,20 @@ BASE_FIELDS = FIELDS[:5]
 _MAX_VALUE_BYTES = 100  # several may share a component, which ext4, APFS and NTFS limit to 255
 _MAX_FOLDER_BYTES = 800
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|{}%]+')
+_HARMLESS = re.compile(r"[0-9A-Za-z_](?:[0-9A-Za-z._ -]{0,98}[0-9A-Za-z_-])?\Z")
 # Windows reserves these with any extension.
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9]|\.dicomhaul|index\.parquet)(?:\..*)?\Z", re.IGNORECASE)
 _FIELD = re.compile(r"\{(\w*)\}|%(" + "|".join(sorted(FIELDS, key=len, reverse=True)) + r")|(%\w*)")
 
 
-@lru_cache(maxsize=16_384)
 def safe_value(value: str) -> str:
     """Return `value` as it may stand in a path component: unchanged if it is harmless.
 
     Harmless means printable, NFC, at most 100 bytes of UTF-8, without separators or characters that Windows refuses,
     and neither beginning nor ending with a dot or a space.
     """
+    if _HARMLESS.match(value):  # nearly all there are, a million times over
+        return value
     clean = _UNSAFE.sub("_", unicodedata.normalize("NFC", value))
     clean = "".join(ch for ch in clean if ch.isprintable()).strip(". ")
     raw = clean.encode("utf-8", "ignore")
@@ -77,13 +78,13 @@ class Layout:
 
     def folder(self, values: Sequence[str | None]) -> str:
         """Return the folder for one series, relative, `/`-separated; `values` belong to `fields`."""
-        safe = [safe_value(str(value)) if value not in (None, "") else MISSING for value in values]
+        safe = [safe_value(value) if value else MISSING for value in values]
         components = []
         for parts in self._components:
             text = "".join([part if isinstance(part, str) else safe[part] for part in parts])
             components.append(f"_{text}" if _RESERVED.match(text) else text)
         folder = "/".join(components)
-        if len(folder.encode()) > _MAX_FOLDER_BYTES:
+        if len(folder) * 4 > _MAX_FOLDER_BYTES and len(folder.encode()) > _MAX_FOLDER_BYTES:
             digest = hashlib.sha256(folder.encode()).hexdigest()[:16]
             folder = f"{folder.encode()[:_MAX_FOLDER_BYTES].decode('utf-8', 'ignore').rsplit('/', 1)[0]}/{digest}"
         return folder

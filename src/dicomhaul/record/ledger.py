@@ -101,12 +101,14 @@ class Ledger:
         Raises:
             LedgerError: it is missing (`read_only`), damaged, not a ledger, or of another version.
         """
-        if read_only and not path.is_file():
-            raise LedgerError(f"there is no ledger at {path}; nothing was pulled here")
-        new = not path.exists() or path.stat().st_size == 0
-        with _guard(path):
-            if new:
+        try:
+            if read_only and not path.is_file():
+                raise LedgerError(f"there is no ledger at {path}; nothing was pulled here")
+            if not read_only:
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        except OSError as error:
+            raise LedgerError(f"the ledger {path} cannot be used: {error.strerror}") from error
+        with _guard(path):
             uri = f"{path.absolute().as_uri()}{'?mode=ro' if read_only else ''}"
             db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
             try:
@@ -116,7 +118,8 @@ class Ledger:
                     db.execute("PRAGMA foreign_keys=OFF")  # kept by construction; checking costs a lookup a row
                 db.execute("PRAGMA temp_store=FILE")
                 db.execute("PRAGMA cache_size=-8192")
-                if new:
+                # A file of some bytes may be new, too: a process that died here had switched it to WAL and no more.
+                if not read_only and _is_blank(db):
                     _create(db)
                 _check(db, path)
             except BaseException:
@@ -136,10 +139,11 @@ class Ledger:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk makes SQLite roll back by itself
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def check(self) -> None:
         """Read the whole file. Raises LedgerError if a page is damaged."""
@@ -466,6 +470,12 @@ class Ledger:
             yield from self._db.execute("SELECT study, series, revision, whole FROM series WHERE state = 1")
 
 
+def _is_blank(db: sqlite3.Connection) -> bool:
+    (application_id,) = db.execute("PRAGMA application_id").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return not application_id and not tables
+
+
 def _create(db: sqlite3.Connection) -> None:
     schema = (resources.files("dicomhaul.record") / "schema.sql").read_text(encoding="utf-8")
     db.executescript(
@@ -487,17 +497,30 @@ def _merge(db: sqlite3.Connection, cohort_id: int, cut_above_bytes: int) -> None
     (populated,) = db.execute("SELECT EXISTS (SELECT 1 FROM series)").fetchone()
     if populated:
         db.execute(
-            "CREATE TEMP TABLE changed AS SELECT s.id, n.revision, n.expected, n.size_bytes, n.whole, n.weight, "
-            "n.revision IS NOT NULL AND s.revision IS NOT NULL AND n.revision <> s.revision AS revised "
+            "CREATE TEMP TABLE changed AS SELECT s.id, n.revision, n.expected, n.size_bytes, max(n.whole) AS whole, "
+            "n.weight, n.revision IS NOT NULL AND s.revision IS NOT NULL AND n.revision <> s.revision AS revised, "
+            "s.whole AND NOT max(n.whole) AS partly "
             "FROM incoming n JOIN series s ON s.series = n.series AND s.study = n.study "
             "WHERE n.whole > s.whole OR (n.revision IS NOT NULL AND n.revision IS NOT s.revision) "
-            "OR (n.whole AND n.expected IS NOT NULL AND n.expected IS NOT s.expected)"
+            "OR (n.whole AND n.expected IS NOT NULL AND n.expected IS NOT s.expected) GROUP BY s.id"
         )
-        db.execute("DELETE FROM instance WHERE series_id IN (SELECT id FROM changed WHERE revised)")
+        # Single instances that were wanted stay wanted: by name, whatever the revision.
         db.execute(
-            "UPDATE series SET revision = coalesce(c.revision, series.revision), expected = c.expected, "
-            "size_bytes = coalesce(c.size_bytes, series.size_bytes), whole = max(series.whole, c.whole), "
-            "weight = c.weight, state = 0, proof = NULL, reason = NULL FROM changed c WHERE c.id = series.id"
+            "UPDATE instance SET state = 0, size_bytes = NULL, xxh3 = NULL, reason = NULL WHERE series_id IN "
+            "(SELECT c.id FROM changed c JOIN series s ON s.id = c.id WHERE c.revised AND NOT s.whole AND NOT c.whole)"
+        )
+        db.execute(
+            "DELETE FROM instance WHERE series_id IN "
+            "(SELECT c.id FROM changed c JOIN series s ON s.id = c.id WHERE c.revised AND (s.whole OR c.whole))"
+        )
+        # What a selection states is not true of the whole series: of a revised one nobody knows the numbers.
+        db.execute(
+            "UPDATE series SET revision = coalesce(c.revision, series.revision), "
+            "expected = CASE WHEN NOT c.partly THEN c.expected WHEN NOT c.revised THEN series.expected END, "
+            "size_bytes = CASE WHEN NOT c.partly THEN coalesce(c.size_bytes, series.size_bytes) "
+            "WHEN NOT c.revised THEN series.size_bytes END, "
+            "weight = CASE WHEN c.partly THEN series.weight ELSE c.weight END, whole = max(series.whole, c.whole), "
+            "state = 0, proof = NULL, reason = NULL FROM changed c WHERE c.id = series.id"
         )
         db.execute("DROP TABLE temp.changed")
     # 2. What is new; a cohort that names a series twice wants it once.
@@ -524,13 +547,16 @@ def _merge(db: sqlite3.Connection, cohort_id: int, cut_above_bytes: int) -> None
             "JOIN series s ON s.series = n.series AND s.study = n.study WHERE NOT s.whole OR s.state <> 1"
         )
         db.execute(
-            "UPDATE series SET state = 0 WHERE state <> 0 AND NOT whole AND EXISTS "
-            "(SELECT 1 FROM instance i WHERE i.series_id = series.id AND i.state = 0)"
+            "UPDATE series SET expected = (SELECT count(*) FROM instance i WHERE i.series_id = series.id), "
+            "state = CASE WHEN EXISTS (SELECT 1 FROM instance i WHERE i.series_id = series.id AND i.state = 0) "
+            "THEN 0 ELSE state END WHERE NOT whole AND (series, study) IN (SELECT series, study FROM selected)"
         )
     db.execute("DELETE FROM member WHERE cohort_id = ?", (cohort_id,))
+    # The first cohort of a destination has all of its series, and needs no join.
+    rows = "incoming n JOIN series s ON s.series = n.series AND s.study = n.study" if populated else "series n"
+    key = "s.id" if populated else "n.id"
     db.execute(
-        "INSERT OR IGNORE INTO member (cohort_id, series_id, expected) SELECT ?, s.id, n.expected "
-        "FROM incoming n JOIN series s ON s.series = n.series AND s.study = n.study",
+        f"INSERT OR IGNORE INTO member (cohort_id, series_id, expected) SELECT ?, {key}, n.expected FROM {rows}",  # noqa: S608 - our own words
         (cohort_id,),
     )
     db.execute("DROP TABLE temp.incoming")
