@@ -10,7 +10,7 @@ import pytest
 from dicomhaul.cohort.idc import open_idc
 from dicomhaul.model import Query, Series
 from dicomhaul.origin import Catalog, Origin, synthetic_catalog
-from support.command import run_command
+from support.command import Word, run_command
 from support.destination import assert_recorded, expected_tree, read_tree
 from support.made_up import made_up_rows, manifest_of
 from support.origin_process import origin_thread
@@ -53,7 +53,7 @@ def test_a_collection_and_a_modality(rows: list[Series], tmp_path: Path) -> None
     dest, two = tmp_path / "dest", rows[:2]
     uids = ",".join(row.series for row in two)
     with idc_origin(tmp_path, synthetic_catalog(two, max_instance_bytes=BYTES)) as (origin, profile):
-        words = [COLLECTION, "--modality", "PT", "--series", uids, "--source", profile, "-o", dest]
+        words: list[Word] = [COLLECTION, "--modality", "PT", "--series", uids, "--source", profile, "-o", dest]
         planned = run_command("pull", *words, "--dry-run", "--json")
         assert planned.code == 0
         assert not dest.exists()
@@ -81,7 +81,7 @@ def test_sql_with_a_layout_of_ones_own(rows: list[Series], tmp_path: Path) -> No
     catalog = synthetic_catalog([row], max_instance_bytes=BYTES)
     sql = f"SELECT SeriesInstanceUID FROM index WHERE SeriesInstanceUID = '{row.series}'"
     with idc_origin(tmp_path, catalog) as (_, profile):
-        words = ["--sql", sql, "--source", profile, "-o", dest, "--json"]
+        words: list[Word] = ["--sql", sql, "--source", profile, "-o", dest, "--json"]
         ended = run_command("pull", *words, "--layout", "%collection_id/{SeriesInstanceUID}")
         other = run_command("pull", *words, "--layout", "{SeriesInstanceUID}")
     assert ended.code == 0
@@ -107,7 +107,7 @@ def test_single_instances(tmp_path: Path) -> None:
     (study, series), number = (rows[0].study, rows[0].series), 3
     sops = [one.sop for one in catalog.select(study, series, None)]
     with origin_thread(catalog) as origin:
-        words = ["--study", study, "--series", series, "--source", origin.url, "-o", dest, "--json"]
+        words: list[Word] = ["--study", study, "--series", series, "--source", origin.url, "-o", dest, "--json"]
         ended = run_command("pull", "--instance", sops[number], *words)
         asked = [entry.path for entry in origin.requests if entry.level != "search"]
         assert (ended.code, ended.json["instances_expected"], ended.json["instances_landed"]) == (0, 1, 1)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+Word = str | os.PathLike[str]
+
 TIMEOUT_S = 60
 _POLL_S = 0.01
 _UNWANTED = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -50,13 +52,13 @@ class Running:
         return _ended(self.process.wait(timeout_s), self.stdout.read_bytes(), self.stderr.read_bytes())
 
 
-def command(*words: str | os.PathLike[str]) -> list[str]:
+def command(*words: Word) -> list[str]:
     """Return the command line that starts `dicomhaul`."""
     return [sys.executable, "-m", "dicomhaul", *(os.fspath(word) for word in words)]
 
 
 def run_command(
-    *words: str | os.PathLike[str],
+    *words: Word,
     stdin: str = "",
     environ: Mapping[str, str] | None = None,
     before: Callable[[], None] | None = None,
@@ -85,7 +87,7 @@ def run_command(
 
 
 @contextmanager
-def start_command(folder: Path, *words: str | os.PathLike[str]) -> Iterator[Running]:
+def start_command(folder: Path, *words: Word) -> Iterator[Running]:
     """Start `dicomhaul WORDS` and yield it; what it prints goes to files in `folder`. Whatever still runs is killed."""
     paths = folder / "stdout.txt", folder / "stderr.txt"
     with paths[0].open("wb") as out, paths[1].open("wb") as err:
