@@ -69,6 +69,12 @@ class Outlet:
         if whole:
             await self._response.write(whole)
 
+    async def finish(self) -> None:
+        """Send what has been gathered, the end of the body. A fault that was to strike beyond it did nothing."""
+        await self.flush()
+        if self._fault is not None:
+            self._entry.fault = ""
+
     async def break_off(self) -> None:
         """Do what the fault says, now; it returns only where there is none."""
         match self._fault:

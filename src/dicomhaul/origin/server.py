@@ -178,7 +178,7 @@ class Origin:
                 await outlet.flush()
                 await outlet.break_off()
             await outlet.write(framing.closing)
-            await outlet.flush()
+            await outlet.finish()
         except BrokenOffError as broken:
             if not broken.ended:
                 return response
@@ -194,7 +194,7 @@ class Origin:
         try:
             async for piece in part.chunks():
                 await outlet.write(piece)
-            await outlet.flush()
+            await outlet.finish()
         except BrokenOffError as broken:
             if not broken.ended:
                 return response

@@ -299,6 +299,17 @@ async def test_a_cut_connection(style: Style, after_bytes: int) -> None:
         assert len(split(await ask(origin, SERIES))[0]) == 5
 
 
+async def test_a_fault_beyond_the_end_of_an_answer_is_none() -> None:
+    single = "application/dicom; transfer-syntax=*"
+    beyond = Cut(after_bytes=10_000_000)
+    async with running(STRICT, beyond, beyond, Cut(after_bytes=1_000)) as origin:
+        sop = next(iter(origin.catalog.select("1.2", "1.2.1", None))).sop
+        assert content_of(await ask(origin, SERIES))[1]
+        assert content_of(await ask(origin, f"{SERIES}/instances/{sop}", single))[1]
+        await ask(origin, SERIES)
+    assert [entry.fault for entry in origin.requests] == ["", "", "cut"]
+
+
 async def test_a_reset_and_a_connection_that_ends_before_its_answer() -> None:
     async with running(ORTHANC, Cut(after_bytes=30_000, reset=True), Cut(), Cut(reset=True)) as origin:
         with pytest.raises(ConnectionResetError):
