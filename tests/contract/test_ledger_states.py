@@ -1,0 +1,289 @@
+"""The ledger against a model of it in plain Python, through any sequence of plans, runs and repairs."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from dicomhaul.model import End, Known, Proof, Receipt, Series, SopUID, State
+from dicomhaul.record.ledger import Ledger
+from support.fakes import series_row, write_cohort
+
+PLANNED, LANDED, FAILED = State.PLANNED, State.LANDED, State.FAILED
+
+Key = tuple[str, str]  # study, series
+
+STUDIES = ("2.1", "2.2")
+SERIES = ("3.1", "3.2", "3.3")
+SOPS = tuple(f"4.{number}" for number in range(5))
+
+keys = st.tuples(st.sampled_from(STUDIES), st.sampled_from(SERIES))
+sops = st.lists(st.sampled_from(SOPS), min_size=1, max_size=4, unique=True)
+revisions = st.sampled_from([None, "first", "second"])
+
+
+@dataclass
+class Wanted:
+    """What the model knows of one series."""
+
+    whole: bool
+    expected: int | None
+    revision: str | None
+    state: State = PLANNED
+    instances: dict[str, State] = field(default_factory=dict)
+
+    def known(self) -> tuple[set[str], set[str]]:
+        landed = {sop for sop, state in self.instances.items() if state is LANDED}
+        return landed, set(self.instances) - landed
+
+
+@st.composite
+def cohorts(draw: st.DrawFn) -> list[Series]:
+    """Rows of one cohort: whole series and selections; some twice, as a careless manifest has them."""
+    rows: list[Series] = []
+    for study, uid in draw(st.lists(keys, min_size=1, max_size=5, unique=True)):
+        revision = draw(revisions)
+        shape = draw(st.sampled_from(["whole", "whole twice", "some", "some twice", "both"]))
+        if shape.startswith("whole") or shape == "both":
+            expected = draw(st.none() | st.integers(1, 5))
+            size = draw(st.none() | st.integers(1, 9))
+            row = series_row(uid, study=study, expected=expected, size_bytes=size, revision=revision)
+            rows += [row] * (2 if shape == "whole twice" else 1)
+        if shape.startswith("some") or shape == "both":
+            for _ in range(2 if shape == "some twice" else 1):
+                some = draw(sops)
+                rows.append(series_row(uid, study=study, expected=len(some), revision=revision, instances=some))
+    return draw(st.permutations(rows))
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Each rule does the same to the ledger and to the model; the invariants hold them against each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "ledger.sqlite3"
+        self.ledger = Ledger.open(self.path)
+        self.series: dict[Key, Wanted] = {}
+        self.members: dict[str, set[Key]] = {}
+        self.cohort_ids: dict[str, int] = {}
+        self.leased: dict[int, Key] = {}
+        self.leasable: set[Key] = set()
+        self.leasing = False
+
+    def teardown(self) -> None:
+        self.ledger.close()
+        self.folder.cleanup()
+
+    # -- planning -------------------------------------------------------------------------------------------------
+
+    @initialize(rows=cohorts())
+    def begin(self, rows: list[Series]) -> None:
+        self.plan("a", rows)
+
+    @rule(name=st.sampled_from(["a", "b", "c"]), rows=cohorts())
+    def plan(self, name: str, rows: list[Series]) -> None:
+        before = set(self.series)
+        self.cohort_ids[name] = write_cohort(self.ledger, rows, name=name)
+        by_key: dict[Key, list[Series]] = {}
+        for row in rows:
+            by_key.setdefault((row.study, row.series), []).append(row)
+        for key, same in by_key.items():
+            whole = next((row for row in same if row.instances is None), None)
+            selected = {str(sop) for row in same for sop in row.instances or ()}
+            self._want(key, whole or same[0], selected, new=key not in before)
+        self.members[name] = set(by_key)
+        self.leasing = False
+
+    def _want(self, key: Key, row: Series, selected: set[str], *, new: bool) -> None:
+        whole = row.instances is None
+        if new:
+            self.series[key] = Wanted(whole, row.expected, row.revision)
+        wanted = self.series[key]
+        other = row.revision is not None and row.revision != wanted.revision
+        recounted = whole and row.expected is not None and row.expected != wanted.expected
+        if not new and (other or recounted or (whole and not wanted.whole)):
+            self._change(wanted, row, revised=other and wanted.revision is not None)
+        if not wanted.whole or wanted.state is not LANDED:
+            for sop in selected:
+                wanted.instances.setdefault(sop, PLANNED)
+        if not wanted.whole:
+            wanted.expected = len(wanted.instances)
+            if PLANNED in wanted.instances.values():
+                wanted.state = PLANNED
+
+    def _change(self, wanted: Wanted, row: Series, *, revised: bool) -> None:
+        whole = row.instances is None
+        if revised and (whole or wanted.whole):
+            wanted.instances.clear()
+        elif revised:
+            wanted.instances = dict.fromkeys(wanted.instances, PLANNED)
+        if whole or not wanted.whole:
+            wanted.expected = row.expected
+        elif revised:
+            wanted.expected = None
+        wanted.revision = row.revision or wanted.revision
+        wanted.whole = whole or wanted.whole
+        wanted.state = PLANNED
+
+    # -- a run ----------------------------------------------------------------------------------------------------
+
+    @rule(data=st.data())
+    def start(self, data: st.DataObject) -> None:
+        """A new run of one cohort: what failed is tried again, and everything planned can be leased."""
+        name = data.draw(st.sampled_from(sorted(self.members)))
+        self.ledger.retry_failed(self.cohort_ids[name])
+        for key in self.members[name]:
+            wanted = self.series[key]
+            wanted.instances = {sop: PLANNED if state is FAILED else state for sop, state in wanted.instances.items()}
+            if wanted.state is FAILED:
+                wanted.state = PLANNED
+        self.ledger.begin_leasing(self.cohort_ids[name])
+        self.leasing = True
+        self.leased.clear()
+        self.leasable = {key for key in self.members[name] if self.series[key].state is PLANNED}
+
+    @precondition(lambda self: self.leasing)
+    @rule(count=st.integers(1, 3), end=st.sampled_from(["largest", "smallest"]))
+    def lease(self, count: int, end: End) -> None:
+        left = self.leasable - set(self.leased.values())
+        got = self.ledger.lease(count, end)
+        assert len(got) == min(count, len(left))
+        for work in got:
+            key = (str(work.study), str(work.series))
+            assert key in left
+            left.discard(key)
+            wanted = self.series[key]
+            assert (work.whole, work.expected, work.folder) == (wanted.whole, wanted.expected, "/".join(key))
+            self.leased[work.series_id] = key
+
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data(), brought=sops)
+    def receive(self, data: st.DataObject, brought: list[str]) -> None:
+        series_id, wanted = self._one(data)
+        receipts = [Receipt(series_id, SopUID(sop), len(sop), bytes(16)) for sop in brought]
+        with self.ledger.transaction():
+            self.ledger.add_receipts(receipts)
+        wanted.instances |= dict.fromkeys(brought, LANDED)
+
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data(), listed=sops)
+    def list_instances(self, data: st.DataObject, listed: list[str]) -> None:
+        series_id, wanted = self._one(data)
+        with self.ledger.transaction():
+            self.ledger.add_wanted(series_id, listed)
+        for sop in listed:
+            wanted.instances.setdefault(sop, PLANNED)
+
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data(), expected=st.none() | st.integers(1, 5))
+    def complete(self, data: st.DataObject, expected: int | None) -> None:
+        series_id, wanted = self._one(data)
+        if not wanted.whole:  # then it is complete once each that is wanted is there
+            self.ledger.add_receipts(Receipt(series_id, SopUID(sop), 1, bytes(16)) for sop in wanted.instances)
+            wanted.instances = dict.fromkeys(wanted.instances, LANDED)
+        with self.ledger.transaction():
+            self.ledger.complete_series(series_id, Proof.COUNT, expected)
+        wanted.state = LANDED
+        wanted.expected = wanted.expected if expected is None else expected
+        self._done(series_id)
+
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data(), lost=sops)
+    def fail(self, data: st.DataObject, lost: list[str]) -> None:
+        series_id, wanted = self._one(data)
+        with self.ledger.transaction():
+            for sop in lost:
+                self.ledger.fail_instance(series_id, sop, "gone")
+            self.ledger.fail_series(series_id, "gone")
+        for sop in lost:
+            if wanted.instances.get(sop, LANDED) is not LANDED:
+                wanted.instances[sop] = FAILED
+        wanted.state = FAILED
+        self._done(series_id)
+
+    def _one(self, data: st.DataObject) -> tuple[int, Wanted]:
+        series_id = data.draw(st.sampled_from(sorted(self.leased)))
+        return series_id, self.series[self.leased[series_id]]
+
+    def _done(self, series_id: int) -> None:
+        self.leasable.discard(self.leased.pop(series_id))
+
+    # -- between runs ---------------------------------------------------------------------------------------------
+
+    @rule(data=st.data())
+    def damage(self, data: st.DataObject) -> None:
+        """Landed files are found damaged, and wanted again."""
+        files = [(row.series_id, row.sop, (row.study, row.series)) for row in self.ledger.iter_files()]
+        if not files:
+            return
+        picked = data.draw(st.lists(st.sampled_from(files), min_size=1, max_size=3, unique=True))
+        self.ledger.plan_again([(series_id, sop) for series_id, sop, _ in picked], "damaged")
+        for _, sop, key in picked:
+            self.series[key].instances[sop] = PLANNED
+            self.series[key].state = PLANNED
+        self.leasing = False
+        self.leased.clear()
+
+    @rule()
+    def reopen(self) -> None:
+        """The process ends, and another one goes on."""
+        self.ledger.close()
+        self.ledger = Ledger.open(self.path)
+        self.leasing = False
+        self.leased.clear()
+
+    # -- what always holds ----------------------------------------------------------------------------------------
+
+    @invariant()
+    def every_series_is_as_the_model_says(self) -> None:
+        found: dict[Key, State] = {}
+        for state in State:
+            for work in self.ledger.iter_series(state):
+                key = (str(work.study), str(work.series))
+                assert key not in found
+                found[key] = state
+                wanted = self.series[key]
+                assert (work.whole, work.expected) == (wanted.whole, wanted.expected)
+                known = self.ledger.known(work.series_id)
+                assert known == Known(known.landed, known.wanted)
+                assert (set(known.landed), set(known.wanted)) == wanted.known()
+        assert found == {key: wanted.state for key, wanted in self.series.items()}
+
+    @invariant()
+    def sums_agree_with_the_rows(self) -> None:
+        standing = self.ledger.standing()
+        assert standing.series_planned == len(self.series)
+        assert standing.series_complete == self._count(list(self.series), LANDED)
+        assert standing.series_failed == self._count(list(self.series), FAILED)
+        files = [(row.study, row.series, row.sop) for row in self.ledger.iter_files()]
+        assert standing.instances_present == len(files) == len(set(files))
+        for name, cohort_id in self.cohort_ids.items():
+            part = self.ledger.standing(cohort_id)
+            members = sorted(self.members[name])
+            assert part.series_planned == len(members)
+            assert part.series_complete == self._count(members, LANDED)
+            assert part.series_failed == self._count(members, FAILED)
+            assert part.instances_failed == sum(
+                state is FAILED for key in members for state in self.series[key].instances.values()
+            )
+            assert self.ledger.amount_planned(cohort_id).series == self._count(members, PLANNED)
+
+    @invariant()
+    def failures_name_each_failed_series(self) -> None:
+        for name, cohort_id in self.cohort_ids.items():
+            named = {(failure.study, failure.series) for failure in self.ledger.iter_failures(cohort_id)}
+            assert named == {key for key in self.members[name] if self.series[key].state is FAILED}
+
+    def _count(self, members: Sequence[Key], state: State) -> int:
+        return sum(self.series[key].state is state for key in members)
+
+
+LedgerMachine.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+TestLedger = LedgerMachine.TestCase
