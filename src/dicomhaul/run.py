@@ -42,6 +42,7 @@ from dicomhaul.report import LandedSeries, Report, RunState
 
 INDEX_NAME: Final = "index.parquet"
 _INDEX_CHILD: Final = "dicomhaul.record.index_child"
+_INDEXED: Final = frozenset({"complete", "partial", "paused"})  # a run that ends so has written the index
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def default_layout(source: SourceSpec | None) -> str:
     return IDC_LAYOUT if source is None or source.profile.index == "idc" else PLAIN_LAYOUT
 
 
-def searches(query: Query, source: SourceSpec | None) -> bool:
+def searches(source: SourceSpec | None) -> bool:
     """Say whether the cohort is looked up at the server, whose answer may be another one tomorrow."""
     return source is not None and source.profile.index is None
 
@@ -174,6 +175,8 @@ class _Run:
         self._cohorts: list[int] = []
         self._finished = False
         self._error: HaulError | None = None
+        last = destination.ledger.last_run()
+        self._outdated = destination.adopted > 0 or (last is not None and last[2] not in _INDEXED)  # the index
         self._run_id = destination.ledger.begin_run(self._timestamp())
         if destination.adopted:
             world.observer(Noticed(f"adopted {destination.adopted} instances that an interrupted run had landed"))
@@ -186,7 +189,7 @@ class _Run:
         layout = self._at.fix_layout(self._options.layout, default_layout(source))
         mark = fingerprint(query, source, layout)
         known = next((cohort.id for cohort in ledger.cohorts() if cohort.fingerprint == mark), None)
-        if known is not None and not searches(query, source):
+        if known is not None and not searches(source):
             return known
         name = cohort_name(query)
         await plan(
@@ -197,7 +200,6 @@ class _Run:
                 load=Load(place.ledger, place.wal, name, mark, self._timestamp()),
                 requests_per_s=self._options.requests_per_s,
             ),
-            lambda series: None,
         )
         return next(cohort.id for cohort in ledger.cohorts() if cohort.fingerprint == mark)
 
@@ -244,6 +246,7 @@ class _Run:
         ]
         if gone:
             ledger.plan_again(gone, "the file was gone")
+            self._outdated = True
             self._world.observer(Noticed(f"{len(gone)} landed files are gone; they are wanted again"))
 
     @contextmanager
@@ -264,11 +267,15 @@ class _Run:
         """Write the index and the run's row; return the report, or raise the error that ended the run."""
         with anyio.CancelScope(shield=True):
             report = self._report()
-            changed = report.instances_landed or not (self._dest / INDEX_NAME).exists()
+            changed = self._outdated or report.instances_landed or not (self._dest / INDEX_NAME).exists()
             # Somebody who interrupts wants an end now; the next run writes the index.
-            if changed and report.instances_present and report.state in {"complete", "partial", "paused"}:
+            if changed and report.instances_present and report.state in _INDEXED:
                 await self._write_index()
-            self._end_run(report.state)
+                report = report if self._error is None else self._report()
+            try:
+                self._end_run(report.state)
+            except LedgerError as error:  # on a full disk, after the error that said so
+                self._error = self._error or error
         if self._error is not None and not isinstance(self._error, SourceError):
             self._error.report = report
             raise self._error
