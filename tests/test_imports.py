@@ -1,6 +1,7 @@
 """What loads what: importing is quick, help is quick, and the process that transfers stays small."""
 
 import json
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -112,3 +113,8 @@ def test_every_error_and_event_is_public() -> None:
         if isinstance(value, type) and value.__module__ == room.__name__
     }  # fmt: skip
     assert classes - set(dicomhaul.__all__) == set()
+
+
+def test_no_public_name_is_a_module_too() -> None:
+    """A module takes its name's place in the package as soon as anything imports it."""
+    assert {module.name for module in pkgutil.iter_modules(dicomhaul.__path__)} & set(dicomhaul.__all__) == set()

@@ -25,7 +25,7 @@ ROOMS: Final = (
     "cohort",
     "land",
     "record",
-    "verify",
+    "audit",
     "source",
     "transfer",
     "destination",
@@ -57,11 +57,11 @@ HOMES: Final = {
     "psutil": ("record.place", "demo"),
     "pyarrow": ("record.index_parquet", "report"),
     "pydantic": ("config", "planner", "profile", "origin"),
-    "pydicom": ("origin", "verify.deep"),
+    "pydicom": ("origin", "audit.deep"),
     "rich": ("observe", "cli"),
     "tenacity": ("net.retry",),
     "typer": ("cli",),
-    "xxhash": ("land", "record", "verify"),
+    "xxhash": ("land", "record", "audit"),
     "yarl": ("net.session",),
 }
 

@@ -7,13 +7,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicomhaul.audit.deep import ExpectedInstance, verify_deep
+from dicomhaul.audit.findings import Checked, Expected, Finding, Problem
+from dicomhaul.audit.tree import verify_tree
 from dicomhaul.land.folder import instance_path
 from dicomhaul.model import Failure
 from dicomhaul.record.ledger import Ledger, Standing
 from dicomhaul.record.place import place_of
-from dicomhaul.verify.deep import ExpectedInstance, verify_deep
-from dicomhaul.verify.findings import Checked, Expected, Finding, Problem
-from dicomhaul.verify.tree import verify_tree
 
 
 @dataclass(frozen=True, slots=True)

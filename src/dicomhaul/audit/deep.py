@@ -19,8 +19,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dicomhaul.audit.findings import Checked, Finding, Problem
 from dicomhaul.errors import HaulError
-from dicomhaul.verify.findings import Checked, Finding, Problem
 
 _TASK_FILES = 32
 _DEFER_BYTES = 1 << 20

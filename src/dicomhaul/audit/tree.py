@@ -23,8 +23,8 @@ from typing import Final
 
 import xxhash
 
+from dicomhaul.audit.findings import Checked, Expected, Finding, Problem
 from dicomhaul.errors import LedgerError, NotWritable
-from dicomhaul.verify.findings import Checked, Expected, Finding, Problem
 
 OWN_NAMES: Final = frozenset({".dicomhaul", "index.parquet", ".index.parquet.part"})  # ours, at the destination's root
 

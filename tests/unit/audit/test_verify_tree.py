@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import xxhash
 
+from dicomhaul.audit import Checked, Expected, Finding, Problem, verify_tree
 from dicomhaul.errors import LedgerError, NotWritable
-from dicomhaul.verify import Checked, Expected, Finding, Problem, verify_tree
 
 
 @pytest.fixture

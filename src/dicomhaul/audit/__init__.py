@@ -10,7 +10,7 @@ imports pydicom but `deep`'s workers. Expected files come from the ledger as an 
 one.
 """
 
-from dicomhaul.verify.findings import Checked, Expected, Finding, Problem
-from dicomhaul.verify.tree import verify_tree
+from dicomhaul.audit.findings import Checked, Expected, Finding, Problem
+from dicomhaul.audit.tree import verify_tree
 
 __all__ = ["Checked", "Expected", "Finding", "Problem", "verify_tree"]

@@ -16,8 +16,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from dicomhaul.verify import Checked, Problem
-from dicomhaul.verify.deep import ExpectedInstance, verify_deep
+from dicomhaul.audit import Checked, Problem
+from dicomhaul.audit.deep import ExpectedInstance, verify_deep
 
 
 def instance(sop: str, *, syntax: UID = ExplicitVRLittleEndian, pixels: int = 64, bare: bool = False) -> bytes:
@@ -91,5 +91,5 @@ def test_nothing_to_check_is_nothing_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", ["pydicom", "pyarrow", "aiohttp"])
 def test_the_verifying_process_does_not_load(module: str) -> None:
-    code = f"import sys, dicomhaul.verify.deep, dicomhaul.record.index_parquet; sys.exit('{module}' in sys.modules)"
+    code = f"import sys, dicomhaul.audit.deep, dicomhaul.record.index_parquet; sys.exit('{module}' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
