@@ -29,8 +29,8 @@ def is_uid(text: str) -> bool:
 def is_identifier(text: str) -> bool:
     """Say whether `text` may stand where a UID belongs: a UID, or what real archives hold in its place.
 
-    De-identification tools have left hexadecimal digests there. Letters, digits, dots, hyphens and underscores, at most 64,
-    beginning with a letter or digit and without two dots in a row: harmless in a URL and in a path.
+    De-identification tools have left hexadecimal digests there. Letters, digits, dots, hyphens and underscores, at
+    most 64, beginning with a letter or digit and without two dots in a row: harmless in a URL and in a path.
     """
     return _IDENTIFIER.match(text) is not None
 

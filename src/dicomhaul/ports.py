@@ -135,7 +135,7 @@ class Recorder(Protocol):
     error: HaulError | None  # the first that stopped the recording
 
     def change(self, change: Callable[[Ledger], None], committed: Callable[[], None] | None = None) -> None:
-        """Apply `change` after everything that came before; once it is durable, call `committed` from another thread."""
+        """Apply `change` after all that came before; once it is durable, call `committed` from another thread."""
         ...
 
     def ask(self, question: Callable[[Ledger], T]) -> Future[T]:

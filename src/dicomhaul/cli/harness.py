@@ -28,7 +28,7 @@ class Stop:
 
 
 def run_async(body: Callable[[Stop], Awaitable[T]], *, as_json: bool) -> T:
-    """Run `body` in an event loop. The first SIGINT or SIGTERM calls `stop.call`; the second ends the process at once."""
+    """Run `body` in an event loop. SIGINT or SIGTERM calls `stop.call`; a second one ends the process at once."""
 
     async def main() -> T:
         stop = Stop()

@@ -44,7 +44,7 @@ def plan(
     state_dir: shared.StateDirOption = None,
     as_json: shared.JsonOption = False,
 ) -> None:
-    """Say what would come: series, instances, bytes, licences, routes. With -o, less what is there, and whether it fits.
+    r"""Say what would come: series, instances, bytes, licences, routes. With -o: what is not there, and if it fits.
 
     \b
     Examples:

@@ -55,7 +55,7 @@ def pull(
     log_level: shared.LogLevelOption = None,
     log_format: shared.LogFormatOption = None,
 ) -> None:
-    """Bring a cohort to DEST. Run it again, and it goes on where it stopped.
+    r"""Bring a cohort to DEST. Run it again, and it goes on where it stopped.
 
     \b
     Examples:
@@ -123,7 +123,7 @@ def resume(
     log_level: shared.LogLevelOption = None,
     log_format: shared.LogFormatOption = None,
 ) -> None:
-    """Go on with everything that was asked for at DEST, without planning it again.
+    r"""Go on with everything that was asked for at DEST, without planning it again.
 
     \b
     Examples:

@@ -14,7 +14,7 @@ from dicomhaul.observe.logs import log_event, open_logs
 
 @dataclass(slots=True)
 class Watching:
-    """How a run is watched. A log on stderr (`-v`, or a format or level without a file) takes the display's place there."""
+    """How a run is watched. A log on stderr (`-v`, or a format or level without a file) replaces the display there."""
 
     quiet: bool = False
     verbose: int = 0

@@ -1,8 +1,8 @@
 """The destination: a folder on a filesystem, with staging beside it.
 
-A part becomes an instance by one rename, from `DEST/.dicomhaul/staging/` to `DEST/<folder>/<SOP Instance UID>.dcm`. Both are
-on one filesystem, so a reader sees the whole file or none. A folder is synced after the renames into it, and its parent
-when it was created: only then does the ledger say that the instance is there.
+A part becomes an instance by one rename, from `DEST/.dicomhaul/staging/` to `DEST/<folder>/<SOP Instance UID>.dcm`.
+Both are on one filesystem, so a reader sees the whole file or none. A folder is synced after the renames into it, and
+its parent when it was created: only then does the ledger say that the instance is there.
 """
 
 import contextlib

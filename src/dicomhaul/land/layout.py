@@ -1,9 +1,9 @@
 """The layout: a template that turns what is known of a series into a folder below the destination. Pure.
 
-A template is `/`-separated; `{Name}` and idc-index's `%Name` stand for an attribute. Values come from servers, so none is
-trusted: what could leave the destination, hide, collide after truncation, or offend a filesystem is rewritten, and a
-rewritten value carries a short digest of the original, so that two different values never become one. A missing value
-is `UNKNOWN`. The file in the folder is always `<SOP Instance UID>.dcm`.
+A template is `/`-separated; `{Name}` and idc-index's `%Name` stand for an attribute. Values come from servers, so
+none is trusted: what could leave the destination, hide, collide after truncation, or offend a filesystem is rewritten,
+and a rewritten value carries a short digest of the original, so that two different values never become one. A missing
+value is `UNKNOWN`. The file in the folder is always `<SOP Instance UID>.dcm`.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 """Writer threads: each owns the parts given to it, from open to close.
 
 A part's descriptor is opened, written, synced and closed by one thread and never seen by another, and a write is never
-abandoned: an abandoned write has been seen to put its bytes into the next file that got the same descriptor number. What
-asks a writer to do something, closing included, is a message in its queue.
+abandoned: an abandoned write has been seen to put its bytes into the next file that got the same descriptor number.
+What asks a writer to do something, closing included, is a message in its queue.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Whole, or instance by instance? Pure.
 
-WADO-RS has no Range: what a broken series response had brought comes again with the next one, and is drained. Asking for
-the missing instances singly brings nothing twice, and costs a request each.
+WADO-RS has no Range: what a broken series response had brought comes again with the next one, and is drained. Asking
+for the missing instances singly brings nothing twice, and costs a request each.
 """
 
 import enum

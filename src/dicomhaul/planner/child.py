@@ -5,7 +5,6 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-
 from typing import TYPE_CHECKING
 
 import anyio

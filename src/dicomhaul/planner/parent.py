@@ -37,8 +37,7 @@ async def _converse(process: Process, request: PlanRequest, on_progress: Callabl
     complaint: list[str] = []
 
     async def listen() -> None:
-        async for text in TextReceiveStream(stderr, errors="replace"):
-            complaint.append(text)
+        complaint.extend([text async for text in TextReceiveStream(stderr, errors="replace")])
 
     stderr = process.stderr
     last: Reply | None = None

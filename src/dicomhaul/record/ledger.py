@@ -11,18 +11,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
-from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from dicomhaul.errors import LedgerError
 from dicomhaul.model import End, Failure, Known, Proof, Receipt, Series, State, Work
 from dicomhaul.plan.estimate import Amount
-from dicomhaul.plan.order import weight
+from dicomhaul.record.merge import load_incoming, merge_incoming
 
 _APPLICATION_ID: Final = 0x64686C31  # "dhl1"
 _VERSION: Final = 1
-_BATCH: Final = 10_000
 
 
 class CohortRow(NamedTuple):
@@ -191,41 +189,18 @@ class Ledger:
         with self.transaction():
             db = self._db
             db.execute(
-                "INSERT INTO cohort (name, fingerprint, query, source, planned_at, missing) VALUES (?, ?, ?, ?, ?, '[]') "
+                "INSERT INTO cohort (name, fingerprint, query, source, planned_at, missing) "
+                "VALUES (?, ?, ?, ?, ?, '[]') "
                 "ON CONFLICT (fingerprint) DO UPDATE SET planned_at = excluded.planned_at, source = excluded.source",
                 (name, fingerprint, query, source, planned_at),
             )
             (cohort_id,) = db.execute("SELECT id FROM cohort WHERE fingerprint = ?", (fingerprint,)).fetchone()
-            self._load(rows)
+            load_incoming(db, rows)
             # Only now: what is missing may become known while the rows come.
             named = json.dumps([(each.study, each.series, each.sop, each.reason) for each in missing])
             db.execute("UPDATE cohort SET missing = ? WHERE id = ?", (named, cohort_id))
-            _merge(db, int(cohort_id), cut_above_bytes)
+            merge_incoming(db, int(cohort_id), cut_above_bytes=cut_above_bytes)
         return int(cohort_id)
-
-    def _load(self, rows: Iterable[Series]) -> None:
-        db = self._db
-        db.execute("DROP TABLE IF EXISTS temp.incoming")
-        db.execute("DROP TABLE IF EXISTS temp.selected")
-        db.execute(
-            "CREATE TEMP TABLE incoming (study, series, collection, patient, modality, revision, bucket, license, "
-            "expected, size_bytes, folder, whole, weight)"
-        )
-        db.execute("CREATE TEMP TABLE selected (study, series, sop)")
-        selected: list[tuple[str, str, str]] = []
-
-        def values() -> Iterator[tuple[Any, ...]]:
-            for row in rows:
-                if row.instances is not None:
-                    selected.extend((row.study, row.series, sop) for sop in row.instances)
-                yield (*row[:11], row.instances is None, weight(row.expected, row.size_bytes))
-
-        batches = values()
-        while batch := list(islice(batches, _BATCH)):
-            db.executemany("INSERT INTO incoming VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", batch)
-            if selected:
-                db.executemany("INSERT INTO selected VALUES (?, ?, ?)", selected)
-                selected.clear()
 
     def retry_failed(self, cohort_id: int) -> None:
         """FAILED becomes PLANNED again: every new run tries what an earlier one could not get."""
@@ -280,7 +255,7 @@ class Ledger:
         order = "DESC" if end == "largest" else "ASC"
         with _guard(self.path):
             rows = self._db.execute(
-                "SELECT weight, id, study, series, folder, expected, size_bytes, whole, cut FROM series "
+                "SELECT weight, id, study, series, folder, expected, size_bytes, whole, cut FROM series "  # noqa: S608 - two words of our own
                 "INDEXED BY series_todo WHERE state = 0 AND (weight, id) < (?, ?) AND (weight, id) > (?, ?) "
                 "AND EXISTS (SELECT 1 FROM member WHERE cohort_id = ? AND series_id = series.id) "
                 f"ORDER BY weight {order}, id {order} LIMIT ?",
@@ -490,74 +465,3 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version != _VERSION:
         raise LedgerError(f"{path} is a ledger of version {version}; this dicomhaul reads version {_VERSION}")
-
-
-def _merge(db: sqlite3.Connection, cohort_id: int, cut_above_bytes: int) -> None:
-    # 1. What is here already: only what the cohort changes. A revision that is another brings other instances.
-    (populated,) = db.execute("SELECT EXISTS (SELECT 1 FROM series)").fetchone()
-    if populated:
-        db.execute(
-            "CREATE TEMP TABLE changed AS SELECT s.id, n.revision, n.expected, n.size_bytes, max(n.whole) AS whole, "
-            "n.weight, n.revision IS NOT NULL AND s.revision IS NOT NULL AND n.revision <> s.revision AS revised, "
-            "s.whole AND NOT max(n.whole) AS partly "
-            "FROM incoming n JOIN series s ON s.series = n.series AND s.study = n.study "
-            "WHERE n.whole > s.whole OR (n.revision IS NOT NULL AND n.revision IS NOT s.revision) "
-            "OR (n.whole AND n.expected IS NOT NULL AND n.expected IS NOT s.expected) GROUP BY s.id"
-        )
-        # Single instances that were wanted stay wanted: by name, whatever the revision.
-        db.execute(
-            "UPDATE instance SET state = 0, size_bytes = NULL, xxh3 = NULL, reason = NULL WHERE series_id IN "
-            "(SELECT c.id FROM changed c JOIN series s ON s.id = c.id WHERE c.revised AND NOT s.whole AND NOT c.whole)"
-        )
-        db.execute(
-            "DELETE FROM instance WHERE series_id IN "
-            "(SELECT c.id FROM changed c JOIN series s ON s.id = c.id WHERE c.revised AND (s.whole OR c.whole))"
-        )
-        # What a selection states is not true of the whole series: of a revised one nobody knows the numbers.
-        db.execute(
-            "UPDATE series SET revision = coalesce(c.revision, series.revision), "
-            "expected = CASE WHEN NOT c.partly THEN c.expected WHEN NOT c.revised THEN series.expected END, "
-            "size_bytes = CASE WHEN NOT c.partly THEN coalesce(c.size_bytes, series.size_bytes) "
-            "WHEN NOT c.revised THEN series.size_bytes END, "
-            "weight = CASE WHEN c.partly THEN series.weight ELSE c.weight END, whole = max(series.whole, c.whole), "
-            "state = 0, proof = NULL, reason = NULL FROM changed c WHERE c.id = series.id"
-        )
-        db.execute("DROP TABLE temp.changed")
-    # 2. What is new; a cohort that names a series twice wants it once.
-    db.execute(
-        "INSERT INTO series (study, series, collection, patient, modality, revision, bucket, license, expected, "
-        "size_bytes, folder, whole, cut, weight) SELECT study, series, collection, patient, modality, revision, bucket, "
-        "license, expected, size_bytes, folder, max(whole), coalesce(size_bytes > :cut, 0), weight FROM incoming n "
-        + (
-            "WHERE NOT EXISTS (SELECT 1 FROM series s WHERE s.series = n.series AND s.study = n.study) "
-            if populated
-            else ""
-        )
-        + "GROUP BY series, study",
-        {"cut": cut_above_bytes},
-    )
-    # Indexes are built after the first load: half the time of keeping them up row by row.
-    db.execute("CREATE UNIQUE INDEX IF NOT EXISTS series_uid ON series (series, study)")
-    db.execute("CREATE INDEX IF NOT EXISTS series_todo ON series (weight) WHERE state = 0")
-    # 3. Single instances; one that is new to a series that was complete opens it again.
-    (selected,) = db.execute("SELECT EXISTS (SELECT 1 FROM selected)").fetchone()
-    if selected:
-        db.execute(
-            "INSERT OR IGNORE INTO instance (series_id, sop, state) SELECT s.id, n.sop, 0 FROM selected n "
-            "JOIN series s ON s.series = n.series AND s.study = n.study WHERE NOT s.whole OR s.state <> 1"
-        )
-        db.execute(
-            "UPDATE series SET expected = (SELECT count(*) FROM instance i WHERE i.series_id = series.id), "
-            "state = CASE WHEN EXISTS (SELECT 1 FROM instance i WHERE i.series_id = series.id AND i.state = 0) "
-            "THEN 0 ELSE state END WHERE NOT whole AND (series, study) IN (SELECT series, study FROM selected)"
-        )
-    db.execute("DELETE FROM member WHERE cohort_id = ?", (cohort_id,))
-    # The first cohort of a destination has all of its series, and needs no join.
-    rows = "incoming n JOIN series s ON s.series = n.series AND s.study = n.study" if populated else "series n"
-    key = "s.id" if populated else "n.id"
-    db.execute(
-        f"INSERT OR IGNORE INTO member (cohort_id, series_id, expected) SELECT ?, {key}, n.expected FROM {rows}",  # noqa: S608 - our own words
-        (cohort_id,),
-    )
-    db.execute("DROP TABLE temp.incoming")
-    db.execute("DROP TABLE temp.selected")

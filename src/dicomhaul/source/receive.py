@@ -10,8 +10,8 @@ from dicomhaul.wire.part10 import Skimmer
 class Receiver:
     """Implements `wire.multipart.PartHandler`.
 
-    A part that is damaged in itself, or not ours, is dropped, and the answer goes on: the other parts are still good. The first
-    such error is kept in `error`, for when the answer has ended.
+    A part that is damaged in itself, or not ours, is dropped, and the answer goes on: the other parts are still good.
+    The first such error is kept in `error`, for when the answer has ended.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -21,7 +21,7 @@ class Receiver:
         self.error: DamagedError | None = None
         self.parts = 0
 
-    def begin(self, headers: Mapping[str, str]) -> None:
+    def begin(self, headers: Mapping[str, str]) -> None:  # noqa: ARG002 - they say nothing that the bytes don't
         """A part begins."""
         self.parts += 1
         self._skimmer = Skimmer()

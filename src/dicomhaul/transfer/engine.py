@@ -18,8 +18,8 @@ from dicomhaul.transfer.states import Position, Step, move
 T = TypeVar("T")
 
 _LEASE: Final = 16  # series a question to the ledger hands out
-# A worker that waits (for the gate, for a retry, for the disk) holds no slot of the host: more workers than slots keep the
-# slots busy.
+# A worker that waits (for the gate, for a retry, for the disk) holds no slot of the host: more workers than slots
+# keep the slots busy.
 _WORKERS_PER_SLOT: Final = 2
 
 

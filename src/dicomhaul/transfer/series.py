@@ -1,8 +1,8 @@
 """One series, from its lease to its outcome: what to ask for, and whether all of it came.
 
-An exchange that ends well proves nothing: servers leave instances out of well-formed answers. So what landed is held against
-the expected count, else against the source's own inventory; what is missing is asked for singly; what is then still missing
-is named.
+An exchange that ends well proves nothing: servers leave instances out of well-formed answers. So what landed is held
+against the expected count, else against the source's own inventory; what is missing is asked for singly; what is then
+still missing is named.
 """
 
 from collections.abc import Callable, Collection, Sequence

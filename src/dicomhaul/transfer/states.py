@@ -1,7 +1,7 @@
 """How a series moves through a run. Every transition there is stands in this table; any other is an error.
 
-RUNNING lives in memory only: a run that dies has stored PLANNED, which is the truth. Waiting for a host happens inside an
-exchange, in the gate of that host, and is no state of its own.
+RUNNING lives in memory only: a run that dies has stored PLANNED, which is the truth. Waiting for a host happens
+inside an exchange, in the gate of that host, and is no state of its own.
 """
 
 import enum

@@ -1,0 +1,109 @@
+"""A cohort's rows, merged into what a destination wants. Statements over whole tables, inside the caller's transaction.
+
+A series that is there already stays as it is, unless more of it is wanted now, its count changed, or its revision is
+another: then it is planned again. A new revision has other instances, so what the ledger knew of the old ones goes.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, Final
+
+from dicomhaul.model import Series
+from dicomhaul.plan.order import weight
+
+_BATCH: Final = 10_000
+
+
+def load_incoming(db: sqlite3.Connection, rows: Iterable[Series]) -> None:
+    """Put the rows of a cohort into temporary tables, a batch at a time."""
+    db.execute("DROP TABLE IF EXISTS temp.incoming")
+    db.execute("DROP TABLE IF EXISTS temp.selected")
+    db.execute(
+        "CREATE TEMP TABLE incoming (study, series, collection, patient, modality, revision, bucket, license, "
+        "expected, size_bytes, folder, whole, weight)"
+    )
+    db.execute("CREATE TEMP TABLE selected (study, series, sop)")
+    selected: list[tuple[str, str, str]] = []
+
+    def values() -> Iterator[tuple[Any, ...]]:
+        for row in rows:
+            if row.instances is not None:
+                selected.extend((row.study, row.series, sop) for sop in row.instances)
+            yield (*row[:11], row.instances is None, weight(row.expected, row.size_bytes))
+
+    batches = values()
+    while batch := list(islice(batches, _BATCH)):
+        db.executemany("INSERT INTO incoming VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", batch)
+        if selected:
+            db.executemany("INSERT INTO selected VALUES (?, ?, ?)", selected)
+            selected.clear()
+
+
+def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, cut_above_bytes: int) -> None:
+    """Merge what `load_incoming` loaded into the series that are wanted here, and note them as the cohort's."""
+    # 1. What is here already: only what the cohort changes. A revision that is another brings other instances.
+    (populated,) = db.execute("SELECT EXISTS (SELECT 1 FROM series)").fetchone()
+    if populated:
+        db.execute(
+            "CREATE TEMP TABLE changed AS SELECT s.id, n.revision, n.expected, n.size_bytes, max(n.whole) AS whole, "
+            "n.weight, n.revision IS NOT NULL AND s.revision IS NOT NULL AND n.revision <> s.revision AS revised, "
+            "s.whole AND NOT max(n.whole) AS partly "
+            "FROM incoming n JOIN series s ON s.series = n.series AND s.study = n.study "
+            "WHERE n.whole > s.whole OR (n.revision IS NOT NULL AND n.revision IS NOT s.revision) "
+            "OR (n.whole AND n.expected IS NOT NULL AND n.expected IS NOT s.expected) GROUP BY s.id"
+        )
+        # Single instances that were wanted stay wanted: by name, whatever the revision.
+        db.execute(
+            "UPDATE instance SET state = 0, size_bytes = NULL, xxh3 = NULL, reason = NULL WHERE series_id IN "
+            "(SELECT c.id FROM changed c JOIN series s ON s.id = c.id WHERE c.revised AND NOT s.whole AND NOT c.whole)"
+        )
+        db.execute(
+            "DELETE FROM instance WHERE series_id IN "
+            "(SELECT c.id FROM changed c JOIN series s ON s.id = c.id WHERE c.revised AND (s.whole OR c.whole))"
+        )
+        # What a selection states is not true of the whole series: of a revised one nobody knows the numbers.
+        db.execute(
+            "UPDATE series SET revision = coalesce(c.revision, series.revision), "
+            "expected = CASE WHEN NOT c.partly THEN c.expected WHEN NOT c.revised THEN series.expected END, "
+            "size_bytes = CASE WHEN NOT c.partly THEN coalesce(c.size_bytes, series.size_bytes) "
+            "WHEN NOT c.revised THEN series.size_bytes END, "
+            "weight = CASE WHEN c.partly THEN series.weight ELSE c.weight END, whole = max(series.whole, c.whole), "
+            "state = 0, proof = NULL, reason = NULL FROM changed c WHERE c.id = series.id"
+        )
+        db.execute("DROP TABLE temp.changed")
+    # 2. What is new; a cohort that names a series twice wants it once.
+    new = "NOT EXISTS (SELECT 1 FROM series s WHERE s.series = n.series AND s.study = n.study)"
+    db.execute(
+        "INSERT INTO series (study, series, collection, patient, modality, revision, bucket, license, expected, "  # noqa: S608 - our own words
+        "size_bytes, folder, whole, cut, weight) "
+        "SELECT study, series, collection, patient, modality, revision, bucket, license, expected, "
+        "size_bytes, folder, max(whole), coalesce(size_bytes > :cut, 0), weight "
+        f"FROM incoming n WHERE {new if populated else 'true'} GROUP BY series, study",
+        {"cut": cut_above_bytes},
+    )
+    # Indexes are built after the first load: half the time of keeping them up row by row.
+    db.execute("CREATE UNIQUE INDEX IF NOT EXISTS series_uid ON series (series, study)")
+    db.execute("CREATE INDEX IF NOT EXISTS series_todo ON series (weight) WHERE state = 0")
+    # 3. Single instances; one that is new to a series that was complete opens it again.
+    (selected,) = db.execute("SELECT EXISTS (SELECT 1 FROM selected)").fetchone()
+    if selected:
+        db.execute(
+            "INSERT OR IGNORE INTO instance (series_id, sop, state) SELECT s.id, n.sop, 0 FROM selected n "
+            "JOIN series s ON s.series = n.series AND s.study = n.study WHERE NOT s.whole OR s.state <> 1"
+        )
+        db.execute(
+            "UPDATE series SET expected = (SELECT count(*) FROM instance i WHERE i.series_id = series.id), "
+            "state = CASE WHEN EXISTS (SELECT 1 FROM instance i WHERE i.series_id = series.id AND i.state = 0) "
+            "THEN 0 ELSE state END WHERE NOT whole AND (series, study) IN (SELECT series, study FROM selected)"
+        )
+    db.execute("DELETE FROM member WHERE cohort_id = ?", (cohort_id,))
+    # The first cohort of a destination has all of its series, and needs no join.
+    rows = "incoming n JOIN series s ON s.series = n.series AND s.study = n.study" if populated else "series n"
+    key = "s.id" if populated else "n.id"
+    db.execute(
+        f"INSERT OR IGNORE INTO member (cohort_id, series_id, expected) SELECT ?, {key}, n.expected FROM {rows}",
+        (cohort_id,),
+    )
+    db.execute("DROP TABLE temp.incoming")
+    db.execute("DROP TABLE temp.selected")
