@@ -1,7 +1,7 @@
 """The Python API: what to bring (`Cohort`), and who brings it (`Hauler`).
 
-Nothing here configures logging, installs a signal handler or prints. Cancelling a call leaves a destination that the next
-call goes on with.
+Nothing here configures logging, installs a signal handler or prints. Cancelling a call leaves a destination that the
+next call goes on with.
 """
 
 import asyncio
@@ -71,8 +71,13 @@ class Cohort:
 
         Args:
             targets: collection ids, UIDs, CRDC series UUIDs, or manifest files, as on the command line.
-            collection_id, modality, patient_id, study_instance_uid, series_instance_uid, sop_instance_uid,
-                crdc_series_uuid: filters; values of one are alternatives, filters intersect.
+            collection_id: a filter, like those that follow; values of one are alternatives, filters intersect.
+            modality: such as `CT`.
+            patient_id: PatientID.
+            study_instance_uid: StudyInstanceUID.
+            series_instance_uid: SeriesInstanceUID.
+            sop_instance_uid: single instances.
+            crdc_series_uuid: one revision of a series.
             study_date: `A-B`, `A-`, `-B` or `A`, as YYYYMMDD or YYYY-MM-DD.
             where: an SQL condition on the columns of `index`.
             limit_series: at most so many series.
@@ -124,7 +129,9 @@ class Cohort:
 
 
 class Hauler:
-    """Brings cohorts from one source to destinations. An async context manager: one session, one gate for all that follows.
+    """Brings cohorts from one source to destinations.
+
+    An async context manager: one session, one gate for all that follows.
 
     Args:
         source: a built-in name, a profile file, or a DICOMweb base URL; None: only what needs no source.
@@ -163,7 +170,10 @@ class Hauler:
         self._tally = Tally()
         self._stack = AsyncExitStack()
         self._hosts: dict[str, Host] = {}
+        self._turn = anyio.Lock()  # one run at a time: `stop` means it, and its report counts what it did alone
         self._scope: anyio.CancelScope | None = None
+        self._runner: asyncio.Task[Any] | None = None
+        self._iterations: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         await self._stack.__aenter__()
@@ -172,6 +182,8 @@ class Hauler:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for task in list(self._iterations):  # of loops that were left without closing their iterator
+            await self._end(task)
         await self._stack.__aexit__(kind, error, trace)
         self._hosts.clear()
 
@@ -208,6 +220,8 @@ class Hauler:
 
     async def pull(self, cohort: Cohort, to: str | os.PathLike[str], *, check: bool = True) -> Report:
         """Bring a cohort to the destination `to`; again, and it goes on where it stopped.
+
+        The runs of one hauler go one after the other; a second one waits.
 
         Args:
             cohort: what to bring.
@@ -263,6 +277,7 @@ class Hauler:
 
         self._observers.append(hear)
         task = asyncio.create_task(pull())
+        self._iterations.add(task)
         seen: set[tuple[str, str]] = set()
         try:
             async with receive:
@@ -274,9 +289,20 @@ class Hauler:
                     yield series
         finally:
             self._observers.remove(hear)
-            self.stop()
-            await asyncio.wait([task])
+            await self._end(task)
         task.result()
+
+    async def _end(self, task: asyncio.Task[None]) -> None:
+        """Stop the run of an iteration, unless it has ended, and wait for its end."""
+        if task is self._runner:
+            self.stop()
+        else:
+            task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([task])
+        self._iterations.discard(task)
+        if not task.cancelled():
+            task.exception()  # an error that nobody asks for would be logged
 
     def _needed_source(self) -> SourceSpec:
         if self._source is None:
@@ -310,11 +336,13 @@ class Hauler:
         return self._hosts[key]
 
     async def _in_scope(self, call: Callable[[anyio.CancelScope], Awaitable[Report]]) -> Report:
-        self._scope = scope = anyio.CancelScope()
-        try:
-            report = await call(scope)
-        finally:
-            self._scope = None
+        async with self._turn:
+            self._scope = scope = anyio.CancelScope()
+            self._runner = asyncio.current_task()
+            try:
+                report = await call(scope)
+            finally:
+                self._scope = self._runner = None
         if report.state == "paused":
             self._hosts.clear()  # a host that gave up stays so; the next run tries a new one
         return report
@@ -338,10 +366,12 @@ def pull_sync(
     check: bool = True,
     **options: Any,
 ) -> Report:
-    """Pull from code that is not async: in an event loop of its own, in a thread of its own, so that it works in a notebook.
+    """Pull from code that is not async, notebooks included: in an event loop and a thread of its own.
 
     Args:
-        cohort, to, check: as `Hauler.pull`.
+        cohort: what to bring.
+        to: the destination, a folder.
+        check: raise IncompleteError unless everything asked for is there.
         source: as `Hauler`.
         options: further arguments of `Hauler`.
 

@@ -102,7 +102,7 @@ def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, cut_above_bytes: i
     rows = "incoming n JOIN series s ON s.series = n.series AND s.study = n.study" if populated else "series n"
     key = "s.id" if populated else "n.id"
     db.execute(
-        f"INSERT OR IGNORE INTO member (cohort_id, series_id, expected) SELECT ?, {key}, n.expected FROM {rows}",
+        f"INSERT OR IGNORE INTO member (cohort_id, series_id, expected) SELECT ?, {key}, n.expected FROM {rows}",  # noqa: S608 - our own words
         (cohort_id,),
     )
     db.execute("DROP TABLE temp.incoming")
