@@ -81,6 +81,14 @@ class Folder:
             self._folders.clear()
             raise landing_error(error, "move an instance to its place in the destination") from error
 
+    def sync(self, folders: Iterable[str]) -> None:
+        """Sync folders whose renames an interrupted run may not have synced, and those above. Raises LandingError."""
+        try:
+            for folder in {parent: None for each in folders for parent in (*_below(each), "")}:
+                self._sync(folder)
+        except OSError as error:
+            raise landing_error(error, "sync a folder of the destination") from error
+
     def sweep(self, *, keep: Iterable[str] = ()) -> int:
         """Delete what an interrupted run left in staging, except `keep`; return how many files."""
         kept = set(keep)
@@ -98,7 +106,11 @@ class Folder:
         return self.root / instance_path(folder, sop)
 
     def _make(self, folder: str, touched: dict[str, None]) -> None:
+        if len(self._folders) >= _KNOWN_FOLDERS:
+            self._folders.clear()
         for parent in reversed(list(_below(folder))):
+            if parent in self._folders:
+                continue
             path = self.root / parent
             try:
                 path.mkdir()
@@ -106,11 +118,9 @@ class Folder:
                 # A link that somebody put into the tree could lead out of it.
                 if path.is_symlink():
                     raise NotWritable("a folder below the destination is a symbolic link") from None
-                continue
+            # Also one that was there: whoever made it may have died before this.
             touched[parent.rpartition("/")[0]] = None
-        if len(self._folders) >= _KNOWN_FOLDERS:
-            self._folders.clear()
-        self._folders.add(folder)
+            self._folders.add(parent)
 
     def _sync(self, folder: str) -> None:
         if os.name == "nt":  # NTFS journals its directories; they cannot be opened

@@ -41,6 +41,7 @@ FIELDS = (
 BASE_FIELDS = FIELDS[:5]
 
 _MAX_VALUE_BYTES = 100  # several may share a component, which ext4, APFS and NTFS limit to 255
+_MAX_COMPONENT_BYTES = 255
 _MAX_FOLDER_BYTES = 800
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|{}%]+')
 _HARMLESS = re.compile(r"[0-9A-Za-z_](?:[0-9A-Za-z._ -]{0,98}[0-9A-Za-z_-])?\Z")
@@ -82,12 +83,20 @@ class Layout:
         components = []
         for parts in self._components:
             text = "".join([part if isinstance(part, str) else safe[part] for part in parts])
-            components.append(f"_{text}" if _RESERVED.match(text) else text)
+            if _RESERVED.match(text):
+                text = f"_{text}"
+            if len(text) * 4 > _MAX_COMPONENT_BYTES and len(text.encode()) > _MAX_COMPONENT_BYTES:
+                text = f"{text.encode()[: _MAX_COMPONENT_BYTES - 17].decode('utf-8', 'ignore')}~{_digest(text)}"
+            components.append(text)
         folder = "/".join(components)
         if len(folder) * 4 > _MAX_FOLDER_BYTES and len(folder.encode()) > _MAX_FOLDER_BYTES:
-            digest = hashlib.sha256(folder.encode()).hexdigest()[:16]
-            folder = f"{folder.encode()[:_MAX_FOLDER_BYTES].decode('utf-8', 'ignore').rsplit('/', 1)[0]}/{digest}"
+            kept = folder.encode()[:_MAX_FOLDER_BYTES].decode("utf-8", "ignore").rpartition("/")[0]
+            folder = f"{kept}/{_digest(folder)}"
         return folder
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def parse_layout(template: str) -> Layout:
@@ -114,9 +123,7 @@ def parse_layout(template: str) -> Layout:
         parts.append(text[at:])
         kept = tuple(part for part in parts if part != "")
         literal = "".join(part for part in kept if isinstance(part, str))
-        if not kept or _UNSAFE.search(literal) or (literal.startswith(".") and kept[0] == literal):
-            raise ConfigError(f"the layout {template!r} has a component that cannot be a folder: {text!r}")
-        if any(isinstance(part, str) and part.strip(".") == "" for part in kept) and len(kept) == 1:
+        if not kept or _UNSAFE.search(literal) or not literal.isprintable() or str(kept[0]).startswith("."):
             raise ConfigError(f"the layout {template!r} has a component that cannot be a folder: {text!r}")
         components.append(kept)
     if template.startswith("/"):

@@ -39,6 +39,7 @@ def recover(ledger: Ledger, folder: Folder) -> int:
         staged = [part for part in batch if _is_whole(folder.staging / part.name, part)]
         in_place = [part for part in batch if _is_whole(folder.path(part.folder, part.sop), part)]
         folder.move(staged)
+        folder.sync(part.folder for part in in_place)
         with ledger.transaction():
             ledger.add_receipts(
                 Receipt(part.series_id, SopUID(part.sop), part.size_bytes, part.xxh3) for part in [*in_place, *staged]
