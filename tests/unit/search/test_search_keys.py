@@ -48,7 +48,7 @@ def test_a_key_belongs_to_a_level_whether_keyword_or_tag(pair: str, name: str, l
         ("PatentID=7", "did you mean PatientID"),
         ("limit=7", "no attribute"),
         ("00990099=7", "not one of the attributes"),
-        ("SOPClassUID=CT", "is not a UID"),
+        ("SOPClassUID=CT Image Storage", "is not a UID"),
         ("StudyDate=yesterday", "YYYYMMDD"),
     ],
 )
