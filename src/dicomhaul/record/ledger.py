@@ -117,7 +117,10 @@ class Ledger:
                 db.execute("PRAGMA temp_store=FILE")
                 db.execute("PRAGMA cache_size=-8192")
                 # A file of some bytes may be new, too: a process that died here had switched it to WAL and no more.
-                if not read_only and _is_blank(db):
+                blank = _is_blank(db)
+                if blank and read_only:
+                    raise LedgerError(f"the ledger {path} is empty; nothing was pulled here")
+                if blank:
                     _create(db)
                 _check(db, path)
             except BaseException:
