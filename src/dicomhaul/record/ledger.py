@@ -117,10 +117,7 @@ class Ledger:
                 db.execute("PRAGMA temp_store=FILE")
                 db.execute("PRAGMA cache_size=-8192")
                 # A file of some bytes may be new, too: a process that died here had switched it to WAL and no more.
-                blank = _is_blank(db)
-                if blank and read_only:
-                    raise LedgerError(f"the ledger {path} is empty; nothing was pulled here")
-                if blank:
+                if not read_only and _is_blank(db):
                     _create(db)
                 _check(db, path)
             except BaseException:
@@ -462,6 +459,8 @@ def _create(db: sqlite3.Connection) -> None:
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:
+    if _is_blank(db):
+        raise LedgerError(f"the ledger {path} is empty; nothing was pulled here")
     (application_id,) = db.execute("PRAGMA application_id").fetchone()
     if application_id != _APPLICATION_ID:
         raise LedgerError(f"{path} is not a ledger of dicomhaul")
