@@ -159,6 +159,7 @@ class Hauler:
         options: HaulOptions | None = None,
     ) -> None:
         self._connection = connection or Connection()
+        self._profile = profile
         self._source = (
             resolve_source(source, profile=profile, connection=self._connection) if isinstance(source, str) else source
         )
@@ -253,7 +254,7 @@ class Hauler:
         """
 
         def find_source(cohort: CohortRow) -> SourceSpec:
-            return self._source or resolve_source(cohort.source, connection=self._connection)
+            return self._source or resolve_source(cohort.source, profile=self._profile, connection=self._connection)
 
         return _checked(await self._in_scope(lambda scope: run.resume(
             Path(to), self._options, self._world(), find_source=find_source, damaged=damaged, stop=scope

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dicomhaul import Cohort, Hauler, IncompleteError, LedgerError, SeriesLanded
+from dicomhaul import Cohort, ConfigError, Hauler, HaulOptions, IncompleteError, LedgerError, SeriesLanded
 from dicomhaul.origin import Rule
 from dicomhaul.origin.faults import Stall
 from support.made_up import made_up_catalog
@@ -99,3 +99,16 @@ async def test_two_haulers_do_not_share_a_destination(tmp_path: Path) -> None:
             await anext(landed)
             with pytest.raises(LedgerError, match="another dicomhaul"):
                 await second.pull(_EVERYTHING, tmp_path)
+
+
+@pytest.mark.anyio
+async def test_resume_asks_the_source_on_record_with_the_profile_that_is_named(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.toml"
+    profile.write_text('name = "mine"\nextends = "orthanc"\n[auth]\nkind = "basic"\n')
+    with origin_thread(made_up_catalog(2)) as origin:
+        async with Hauler(origin.url) as hauler:
+            await hauler.pull(_EVERYTHING, tmp_path / "data")
+        next((tmp_path / "data").rglob("*.dcm")).unlink()
+        async with Hauler(profile=str(profile), options=HaulOptions(recheck=True)) as hauler:
+            with pytest.raises(ConfigError, match="DICOMHAUL_USER"):
+                await hauler.resume(tmp_path / "data")
