@@ -2,13 +2,14 @@
 
     python benchmarks/nginx.py [--runs 5] [--workload ct mr] [--folder /dev/shm]
 
-Needs nginx and curl. `dicomhaul pull` splits, skims, hashes, syncs, moves and records every instance; `curl -Z` saves the raw
-bodies and does nothing else. The two run in turn, so that a ratio holds although the machine's speed drifts. Peak memory
-is that of the one process that transfers (VmHWM).
+Needs nginx and curl. `dicomhaul pull` splits, skims, hashes, syncs, moves and records every instance; `curl -Z` saves
+the raw bodies and does nothing else. The two run in turn, so that a ratio holds although the machine's speed drifts.
+Peak memory is that of the one process that transfers (VmHWM).
 """
 
 import argparse
 import json
+import resource
 import shutil
 import socket
 import statistics
@@ -58,7 +59,6 @@ class Measured:
 def build(root: Path, workload: Workload) -> int:
     """Write one body for each series and a manifest; return the bytes of all instances."""
     template = instance(workload.pixel_bytes)
-    pad = b"\0"
     total = 0
     folder = root / "www" / "studies" / STUDY / "series"
     folder.mkdir(parents=True)
@@ -69,7 +69,7 @@ def build(root: Path, workload: Workload) -> int:
         with (folder / series).open("wb") as body:
             for index in range(workload.instances):
                 sop = f"1.2.826.0.1.3680043.8.498.1.{1000 + number}.{100000 + index}".encode()
-                part = _renamed(template, sop, series.encode(), pad)
+                part = _renamed(template, sop, series.encode())
                 total += len(part)
                 body.write(b"--" + BOUNDARY.encode() + b"\r\nContent-Type: application/dicom\r\n\r\n" + part + b"\r\n")
             body.write(b"--" + BOUNDARY.encode() + b"--\r\n")
@@ -77,7 +77,7 @@ def build(root: Path, workload: Workload) -> int:
     return total
 
 
-def _renamed(template: bytes, sop: bytes, series: bytes, pad: bytes) -> bytes:
+def _renamed(template: bytes, sop: bytes, series: bytes) -> bytes:
     """Give the template its own UIDs; each grows, so the lengths before them, and of the file meta, grow too."""
     old_sop, old_series = b"1.2.826.0.1.3680043.8.498.1", b"1.2.826.0.1.3680043.8.498.3"
     parts = []
@@ -156,8 +156,6 @@ _spent = 0.0
 
 
 def _cpu_of_children() -> float:
-    import resource
-
     global _spent
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     now = usage.ru_utime + usage.ru_stime
@@ -203,11 +201,17 @@ def main() -> None:
                     "of_curl": statistics.median(ratios) if command.startswith("dicom") else 1.0,
                 }
                 figures.append(row)
+                spread = f"{row['of_curl']:.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
                 table.add_row(
-                    workload.title, command, f"{wall:.2f} s", f"{row['instances_per_s']:,.0f}", f"{row['mb_per_s']:.0f}",
-                    f"{row['cpu_s_per_gb']:.1f}", f"{row['peak_mb']:.0f}",
-                    f"{row['of_curl']:.2f} ({min(ratios):.2f}-{max(ratios):.2f})" if command.startswith("dicom") else "",
-                )  # fmt: skip
+                    workload.title,
+                    command,
+                    f"{wall:.2f} s",
+                    f"{row['instances_per_s']:,.0f}",
+                    f"{row['mb_per_s']:.0f}",
+                    f"{row['cpu_s_per_gb']:.1f}",
+                    f"{row['peak_mb']:.0f}",
+                    spread if command.startswith("dicom") else "",
+                )
         finally:
             shutil.rmtree(root)
     Console().print(table)
