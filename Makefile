@@ -16,7 +16,7 @@ help:
 	@echo "make lint    ruff: rules and format"
 	@echo "make types   mypy, strict"
 	@echo "make check   lint, types and test"
-	@echo "make bench   measure"
+	@echo "make bench   measure (needs nginx and curl)"
 	@echo "make format  let ruff format"
 	@echo "make clean   remove .venv and caches"
 
@@ -36,7 +36,7 @@ types: $(VENV)/.tests
 check: lint types test
 
 bench: $(VENV)/.tests
-	@$(BIN)/python benchmarks/run.py
+	@for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python "$$each" || exit 1; done
 
 format: $(VENV)/.tests
 	@$(BIN)/ruff format
