@@ -1,0 +1,355 @@
+"""The sink and its writer thread: every byte in its file, none of a dropped part, and never much in memory."""
+
+import errno
+import itertools
+import os
+import threading
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import xxhash
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dicomhaul.errors import DiskFull, LandingError, NotWritable, WrongInstance
+from dicomhaul.events import Tally
+from dicomhaul.land import sink as sink_room
+from dicomhaul.land.sink import BATCH_BYTES, Batches, FolderSink
+from dicomhaul.land.writer import Segment, Staged, Writer
+from dicomhaul.model import Job, SeriesUID, SopUID
+from support.failing import FailingCalls
+from support.fakes import STUDY, identity, prepared_folder, push
+
+pytestmark = pytest.mark.anyio
+
+SERIES = SeriesUID("1.1")
+
+
+@dataclass
+class Bench:
+    """A writer thread on a staging folder, and what it has staged."""
+
+    staging: Path
+    staged: dict[str, Staged] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
+    batches: Batches = field(default_factory=lambda: Batches(4))
+    names: "itertools.count[int]" = field(default_factory=itertools.count)
+    writer: Writer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.writer = Writer(self.staging, self._take)
+
+    def _take(self, batch: list[Staged]) -> None:
+        assert threading.current_thread() is self.writer
+        self.staged |= {each.sop: each for each in batch}
+
+    def sink(self, *, sop: str | None = None, known: Collection[str] = ()) -> FolderSink:
+        job = Job(7, STUDY, SERIES, None if sop is None else SopUID(sop))
+        return FolderSink(
+            job, "a/b", known=known, writer=self.writer, batches=self.batches, names=self.names, tally=self.tally
+        )
+
+    def content(self) -> dict[str, bytes]:
+        return {sop: (self.staging / each.name).read_bytes() for sop, each in self.staged.items()}
+
+    def leftovers(self) -> set[str]:
+        return {path.name for path in self.staging.iterdir()} - {each.name for each in self.staged.values()}
+
+
+@asynccontextmanager
+async def open_bench(folder: Path) -> AsyncIterator[Bench]:
+    bench = Bench(prepared_folder(folder).staging)
+    bench.writer.start()
+    try:
+        yield bench
+    finally:
+        bench.writer.close()
+        await anyio.to_thread.run_sync(bench.writer.join)
+    assert bench.leftovers() == set()
+
+
+async def test_parts_become_staged_files(tmp_path: Path) -> None:
+    content = os.urandom(3 * BATCH_BYTES + 17)
+    async with open_bench(tmp_path) as bench:
+        sink = bench.sink()
+        await push(sink, content, identity("4.1"))
+        await push(sink, b"", identity("4.2"))
+        await push(sink, b"short", identity("4.3"), chunk_bytes=1)
+        assert sink.progressed()
+        await sink.settle()
+        assert sink.landed == {"4.1": len(content), "4.2": 0, "4.3": 5}
+        assert bench.content() == {"4.1": content, "4.2": b"", "4.3": b"short"}
+        one = bench.staged["4.1"]
+        assert (one.series_id, one.folder, one.size_bytes) == (7, "a/b", len(content))
+        assert one.xxh3 == xxhash.xxh3_128_digest(content)
+        assert bench.tally.bytes_received == len(content) + 5
+        assert bench.tally.bytes_discarded == 0
+
+
+async def test_what_is_known_or_came_twice_is_dropped_and_counted(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        sink = bench.sink(known={"4.1"})
+        assert not sink.wants("4.1")
+        await push(sink, b"known", identity("4.1"))
+        assert not sink.progressed()
+        await push(sink, b"new", identity("4.2"))
+        await push(sink, b"again", identity("4.2"))
+        await sink.settle()
+        assert bench.content() == {"4.2": b"new"}
+        assert bench.tally.bytes_discarded == len(b"knownagain")
+
+
+async def test_the_rest_of_a_discarded_part_goes_by(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        sink = bench.sink()
+        sink.begin()
+        sink.write(memoryview(b"x" * (2 * BATCH_BYTES)))
+        await sink.drain()
+        sink.write(memoryview(b"y" * 10))
+        sink.discard()
+        sink.write(memoryview(b"z" * 5))
+        sink.end(identity("4.1"))
+        sink.discard()
+        await sink.settle()
+        assert bench.staged == {}
+        assert sink.landed == {}
+        assert bench.tally.bytes_discarded == 2 * BATCH_BYTES + 15
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        identity("4.1", series="1.2"),
+        identity("4.1", study="2.25.9"),
+        identity("../../4.1"),
+        identity(""),
+        identity("4.1", study=""),
+    ],
+)
+async def test_an_instance_that_was_not_asked_for_is_refused(tmp_path: Path, who: Any) -> None:
+    async with open_bench(tmp_path) as bench:
+        sink = bench.sink()
+        with pytest.raises(WrongInstance) as caught:
+            await push(sink, b"foreign", who)
+        assert "/" not in str(caught.value)
+        sink.discard()
+        await sink.settle()
+        assert (sink.landed, bench.staged) == ({}, {})
+
+
+async def test_a_job_for_one_instance_takes_no_other(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        sink = bench.sink(sop="4.1")
+        with pytest.raises(WrongInstance):
+            sink.wants("4.2")
+        await push(sink, b"one", identity("4.1"))
+        await sink.settle()
+        assert bench.content() == {"4.1": b"one"}
+
+
+async def test_an_abandoned_exchange_keeps_what_is_whole(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        sink = bench.sink()
+        await push(sink, b"whole", identity("4.1"))
+        sink.begin()
+        sink.write(memoryview(b"half"))
+        sink.abandon()
+    assert bench.content() == {"4.1": b"whole"}
+
+
+async def test_a_part_that_is_open_at_the_end_is_dropped(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        sink = bench.sink()
+        sink.begin()
+        sink.write(memoryview(bytes(2 * BATCH_BYTES)))
+        await sink.drain()
+    assert bench.staged == {}
+
+
+@given(parts=st.lists(st.lists(st.integers(0, 60), max_size=6), max_size=12), dropped=st.sets(st.integers(0, 11)))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_sequence_of_parts(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[list[int]], dropped: set[int]
+) -> None:
+    """Batches of 16 bytes instead of a megabyte: parts begin, end and are dropped at every place of a batch."""
+
+    async def run() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sink_room, "BATCH_BYTES", 16)
+            async with open_bench(tmp_path_factory.mktemp("d")) as bench:
+                sink, expected = bench.sink(), {}
+                for number, sizes in enumerate(parts):
+                    content = [bytes([number]) * size for size in sizes]
+                    sink.begin()
+                    for chunk in content:
+                        sink.write(memoryview(chunk))
+                        await sink.drain()
+                    if number in dropped:
+                        sink.discard()
+                    else:
+                        sink.end(identity(f"4.{number}"))
+                        expected[f"4.{number}"] = b"".join(content)
+                await sink.settle()
+                assert bench.content() == expected
+                assert sink.landed == {sop: len(content) for sop, content in expected.items()}
+
+    anyio.run(run)
+
+
+async def test_memory_stays_bounded_while_the_disk_is_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that writes nothing holds at most two batches of an exchange, and four of all; the sources wait."""
+    async with open_bench(tmp_path) as bench:
+        gate, held, most = threading.Event(), [0], [0]
+        submit, work = bench.writer.submit, bench.writer._segment
+
+        def count(segments: list[Segment], done: Any) -> None:
+            size = sum(len(view) for segment in segments for view in segment.views)
+            held[0] += size
+            most[0] = max(most[0], held[0])
+
+            def finished() -> None:
+                held[0] -= size
+                done()
+
+            submit(segments, finished)
+
+        def wait(segment: Segment, completed: list[Staged]) -> None:
+            assert gate.wait(60)
+            work(segment, completed)
+
+        monkeypatch.setattr(bench.writer, "submit", count)
+        monkeypatch.setattr(bench.writer, "_segment", wait)
+        chunk = memoryview(bytes(256 * 1024))
+        written = [0] * 4
+
+        async def source(number: int) -> None:
+            sink = bench.sink()
+            sink.begin()
+            for _ in range(40):
+                sink.write(chunk)
+                written[number] += len(chunk)
+                await sink.drain()
+            sink.end(identity(f"4.{number}"))
+            await sink.settle()
+
+        async with anyio.create_task_group() as group:
+            for number in range(4):
+                group.start_soon(source, number)
+            await anyio.wait_all_tasks_blocked()
+            assert held[0] == 4 * BATCH_BYTES  # what `Batches` allows all of them
+            assert max(written) <= 3 * BATCH_BYTES  # two in flight, one gathered
+            gate.set()
+        assert most[0] <= 4 * BATCH_BYTES + len(chunk)
+        assert [each.size_bytes for each in bench.staged.values()] == [40 * len(chunk)] * 4
+
+
+async def push_all(sink: FolderSink, *contents: bytes) -> None:
+    """Push instances 4.0, 4.1 and so on, and wait for them."""
+    for number, content in enumerate(contents):
+        await push(sink, content, identity(f"4.{number}"))
+    await sink.settle()
+
+
+@pytest.mark.parametrize("name", ["writev", "fsync"])
+@pytest.mark.parametrize("nth", [1, 2, 3])
+async def test_a_full_disk_stops_the_writer_and_keeps_what_was_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, nth: int
+) -> None:
+    async with open_bench(tmp_path) as bench:
+        FailingCalls(monkeypatch, name, nth)
+        sink = bench.sink()
+        with pytest.raises(DiskFull, match="No space"):
+            await push_all(sink, *(bytes([number]) * BATCH_BYTES for number in range(5)))
+        with pytest.raises(DiskFull):  # and stays so
+            await push_all(bench.sink(), b"x")
+    assert bench.content() == {f"4.{number}": bytes([number]) * BATCH_BYTES for number in range(nth - 1)}
+
+
+async def test_a_denied_file_is_not_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_bench(tmp_path) as bench:
+        FailingCalls(monkeypatch, "open", 1, errno.EACCES)
+        sink = bench.sink()
+        with pytest.raises(NotWritable):
+            await push_all(sink, bytes(BATCH_BYTES))
+    assert bench.staged == {}
+
+
+async def test_a_writer_that_meets_the_unexpected_tells_those_who_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_bench(tmp_path) as bench:
+        monkeypatch.setattr(bench.writer, "_segment", lambda *_: 1 // 0)
+        sink = bench.sink()
+        with pytest.raises(LandingError, match="writing failed"):
+            await push_all(sink, bytes(BATCH_BYTES))
+
+
+async def test_a_kernel_that_takes_little_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.writev
+
+    def some(fd: int, views: list[memoryview]) -> int:
+        first = next(view for view in views if len(view))
+        return real(fd, [first[: max(1, len(first) // 2)]])
+
+    monkeypatch.setattr(os, "writev", some)
+    content = os.urandom(5000)
+    async with open_bench(tmp_path) as bench:
+        sink = bench.sink()
+        await push(sink, content, identity("4.1"), chunk_bytes=700)
+        await sink.settle()
+        assert bench.content() == {"4.1": content}
+
+
+async def test_more_views_than_one_call_takes(tmp_path: Path) -> None:
+    content = os.urandom(3000)
+    async with open_bench(tmp_path) as bench:
+        sink = bench.sink()
+        await push(sink, content, identity("4.1"), chunk_bytes=1)
+        await sink.settle()
+        assert bench.content() == {"4.1": content}
+
+
+async def test_a_system_without_writev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "writev")
+    content = os.urandom(3000)
+    async with open_bench(tmp_path) as bench:
+        sink = bench.sink()
+        await push(sink, content, identity("4.1"), chunk_bytes=100)
+        await sink.settle()
+        assert bench.content() == {"4.1": content}
+
+
+async def test_a_cancelled_wait_gives_its_batch_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_bench(tmp_path) as bench:
+        gate, work = threading.Event(), bench.writer._segment
+
+        def wait(segment: Segment, completed: list[Staged]) -> None:
+            assert gate.wait(60)
+            work(segment, completed)
+
+        monkeypatch.setattr(bench.writer, "_segment", wait)
+
+        async def fill(number: int) -> None:
+            sink = bench.sink()
+            try:
+                await push(sink, bytes(8 * BATCH_BYTES), identity(f"4.{number}"), chunk_bytes=BATCH_BYTES)
+            except BaseException:
+                sink.abandon()
+                raise
+
+        async with anyio.create_task_group() as group:
+            for number in range(5):
+                group.start_soon(fill, number)
+            await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+        gate.set()
+        sink = bench.sink()
+        with anyio.fail_after(60):
+            await push(sink, bytes(8 * BATCH_BYTES), identity("4.9"), chunk_bytes=BATCH_BYTES)
+            await sink.settle()
+    assert set(bench.staged) == {"4.9"}
