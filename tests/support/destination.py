@@ -12,7 +12,7 @@ import xxhash
 
 from dicomhaul.origin import Catalog
 
-_OURS = (".dicomhaul", "index.parquet")
+_OURS = (".dicomhaul", "index.parquet", ".index.parquet.part")
 
 
 class LedgerRow(NamedTuple):
@@ -38,6 +38,13 @@ def read_tree(dest: Path) -> dict[str, bytes]:
     return found
 
 
+def has_ledger(dest: Path) -> bool:
+    """Say whether a run has come so far that a ledger with its tables is there."""
+    if not _ledger(dest).exists():
+        return False
+    return _ask(dest, "SELECT count(*) FROM sqlite_master") != [(0,)]
+
+
 def read_ledger(dest: Path) -> list[LedgerRow]:
     """Return what the ledger says of each instance, sorted by identity."""
     query = (
@@ -52,9 +59,12 @@ def read_series_states(dest: Path) -> dict[tuple[str, str], int]:
     return {(study, series): state for study, series, state in _ask(dest, "SELECT study, series, state FROM series")}
 
 
+def _ledger(dest: Path) -> Path:
+    return dest / ".dicomhaul" / "ledger.sqlite3"
+
+
 def _ask(dest: Path, query: str) -> list[tuple[Any, ...]]:
-    path = dest / ".dicomhaul" / "ledger.sqlite3"
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+    with closing(sqlite3.connect(f"{_ledger(dest).absolute().as_uri()}?mode=ro", uri=True)) as db:
         return db.execute(query).fetchall()
 
 
