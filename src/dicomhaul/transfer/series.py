@@ -65,15 +65,20 @@ class SeriesHaul:
             missing = await self._singly(self._wanted)
             return self._outcome(missing, Proof.INVENTORY)
         error = await self._as_series()
-        landed = len(self.landed)
-        if error is None and work.expected is not None and landed >= work.expected:
-            outcome = SeriesOutcome(proof=Proof.COUNT)
-            if landed > work.expected:
-                outcome.notes.append(f"series {work.series} has {landed} instances; {work.expected} were expected")
-            return outcome
+        if error is None and work.expected is not None and len(self.landed) >= work.expected:
+            return await self._counted(work.expected)
         if isinstance(error, (RetryableError, Forbidden)):  # more requests would meet the same answer
             return SeriesOutcome(reason=str(error))
         return await self._reconcile(error)
+
+    async def _counted(self, expected: int) -> SeriesOutcome:
+        """As many as expected are there. One that is known by name and is not (a damaged one) comes all the same."""
+        outcome = self._outcome(await self._singly(self._wanted), Proof.COUNT)
+        if len(self.landed) > expected:
+            outcome.notes.append(
+                f"series {self._work.series} has {len(self.landed)} instances; {expected} were expected"
+            )
+        return outcome
 
     async def _as_series(self, *, at_any_cost: bool = False) -> TransferError | None:
         """Ask for the whole series while that is the cheaper way; return the error that ended it, if one did."""
