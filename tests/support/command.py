@@ -47,6 +47,10 @@ class Running:
     stdout: Path
     stderr: Path
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the command and to all that it has started, as a terminal does."""
+        os.killpg(self.process.pid, number)
+
     def wait(self, timeout_s: float = TIMEOUT_S) -> Ended:
         """Wait for the end."""
         return _ended(self.process.wait(timeout_s), self.stdout.read_bytes(), self.stderr.read_bytes())
@@ -92,7 +96,12 @@ def start_command(folder: Path, *words: Word) -> Iterator[Running]:
     paths = folder / "stdout.txt", folder / "stderr.txt"
     with paths[0].open("wb") as out, paths[1].open("wb") as err:
         process = subprocess.Popen(
-            command(*words), stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=_environ(None)
+            command(*words),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env=_environ(None),
+            start_new_session=True,
         )
     try:
         yield Running(process, *paths)
