@@ -76,6 +76,7 @@ Observer = Callable[[Event], None]
 class Tally:
     """Running totals of one run. The engine adds to it; observers read it whenever they like."""
 
+    series_found: int = 0  # while the cohort is resolved
     instances_landed: int = 0
     bytes_landed: int = 0
     bytes_discarded: int = 0

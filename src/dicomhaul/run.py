@@ -200,8 +200,12 @@ class _Run:
                 load=Load(place.ledger, place.wal, name, mark, self._timestamp()),
                 requests_per_s=self._options.requests_per_s,
             ),
+            self._found,
         )
         return next(cohort.id for cohort in ledger.cohorts() if cohort.fingerprint == mark)
+
+    def _found(self, series: int) -> None:
+        self._world.tally.series_found = series
 
     async def haul(self, cohort_id: int, source: SourceSpec) -> None:
         """Bring what this cohort still lacks."""

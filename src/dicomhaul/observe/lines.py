@@ -48,8 +48,9 @@ class Lines:
         """Show the last totals and be done."""
         self._stop.set()
         self._thread.join()
-        parts = totals(self._tally, self._planned)
-        self._print(f"{', '.join(parts)}, in {duration(self._monotonic() - self._began_s)}")
+        if self._planned is not None:  # else nothing came about, and the error says why
+            parts = totals(self._tally, self._planned)
+            self._print(f"{', '.join(parts)}, in {duration(self._monotonic() - self._began_s)}")
 
     def observe(self, event: Event) -> None:
         """Print what somebody should read at once."""

@@ -69,17 +69,18 @@ def share(tally: Tally, planned: Planned | None) -> float | None:
 
 
 def totals(tally: Tally, planned: Planned | None) -> list[str]:
-    """What has come, in parts: bytes, instances, series, and what went wrong if anything did."""
+    """What has come, in parts: bytes, instances, series, and what went wrong if anything did; before, what was found."""
 
     def of(wanted: str | None) -> str:
         return "" if wanted is None else f" of {wanted}"
 
-    size_bytes = planned.size_bytes if planned else None
-    instances = planned.instances if planned else None
+    if planned is None:
+        return [f"planning: {tally.series_found:,} series found"]
+    size_bytes, instances = planned.size_bytes, planned.instances
     parts = [
         size(tally.bytes_landed) + of(None if size_bytes is None else size(size_bytes)),
         f"{tally.instances_landed:,}{of(None if instances is None else f'{instances:,}')} instances",
-        f"{tally.series_complete:,}{of(f'{planned.series:,}' if planned else None)} series",
+        f"{tally.series_complete:,} of {planned.series:,} series",
     ]
     for count, what in (
         (tally.series_failed, "failed"),

@@ -62,14 +62,14 @@ def test_lines_tell_totals_rate_and_time_left() -> None:
 
 
 def test_lines_do_without_a_plan_and_without_sizes() -> None:
-    tally, stream = Tally(instances_landed=5, series_complete=1), io.StringIO()
+    tally, stream = Tally(series_found=5, series_complete=1), io.StringIO()
     with Lines(tally, stream, Time()) as shown:
         shown.tick()
         shown.observe(events.Planned(2, None, None))
         tally.instances_landed = 6
         shown.tick()
     assert stream.getvalue().splitlines() == [
-        "0 B, 5 instances, 1 series",
+        "planning: 5 series found",
         "planned: 2 series",
         "50%: 0 B, 6 instances, 1 of 2 series",
         "0 B, 6 instances, 1 of 2 series, in 0 s",
@@ -101,7 +101,7 @@ def test_the_picture_shows_totals_rate_time_left_and_waits() -> None:
     tally, clock = Tally(), Time()
     console = Console(file=io.StringIO(), width=120, force_terminal=False, legacy_windows=False)
     shown = Moving(tally, io.StringIO(), clock, console)
-    assert "0 B · 0 instances · 0 series" in drawn(shown, console)
+    assert "planning: 0 series found" in drawn(shown, console)
     shown.observe(PLANNED)
     tally.bytes_landed = tally.bytes_received = 50_000_000
     tally.instances_landed, tally.series_complete, tally.throttled = 100, 2, 1
@@ -154,3 +154,10 @@ def test_rich_is_loaded_for_a_terminal_only() -> None:
         "sys.exit('rich' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_run_that_never_had_a_plan_ends_without_totals() -> None:
+    stream = io.StringIO()
+    with Lines(Tally(), stream, Time()):
+        pass
+    assert stream.getvalue() == ""
