@@ -85,7 +85,8 @@ class Profile(_Table):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     description: str = ""
-    url: str | None = None  # base URL, for a service that has only one; may hold {idc_version}
+    # Base URL, for a service that has only one; may hold {idc_version}, and what a user should not have put there.
+    url: str | None = Field(default=None, repr=False)
     hosts: list[str] = []  # glob patterns: a URL with such a host gets this profile
     ports: list[int] = []  # likewise, on any host
     index: Literal["idc"] | None = None  # cohorts for it are looked up in this index instead of by QIDO

@@ -1,0 +1,148 @@
+"""SOURCE is recognised, and no credential in it is ever shown."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dicomhaul.config.options import QUERY_JSON
+from dicomhaul.config.source import Connection, SourceSpec, idc_release, resolve_source
+from dicomhaul.errors import ConfigError
+from dicomhaul.model import Query
+from dicomhaul.profile import built_in
+
+
+def test_a_built_in_name() -> None:
+    spec = resolve_source("idc-google")
+    assert (spec.word, spec.name, spec.profile) == ("idc-google", "idc-google", built_in("idc-google"))
+    assert spec.base_url.endswith(f"idc-store-v{idc_release()}/dicomWeb")
+    assert idc_release().isdigit()
+
+
+def test_a_url_picks_its_profile_by_host() -> None:
+    spec = resolve_source("HTTPS://pacs.example:8443/dicom-web/")
+    assert spec.base_url == spec.word == "https://pacs.example:8443/dicom-web"
+    assert spec.profile.name == "generic"
+    assert spec.name == "generic (pacs.example:8443)"
+
+
+def test_a_url_with_a_profile_of_one_s_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"')
+    assert resolve_source("http://pacs.example", profile=str(path)).profile.name == "mine"
+    assert resolve_source("http://pacs.example", profile="azure").profile.name == "azure"
+
+
+def test_a_profile_file_with_a_url(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\nurl = "https://pacs.example/v{idc_version}/"')
+    spec = resolve_source(str(path))
+    assert (spec.word, spec.base_url) == (str(path), f"https://pacs.example/v{idc_release()}")
+    assert spec.name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("word", "complaint"),
+    [
+        ("idc", "not in this version"),
+        ("idc-bucket", "not in this version"),
+        ("generic", "say which one"),
+        ("nonsense", "neither a URL"),
+        ("ftp://pacs.example", "neither a URL"),
+        ("missing.toml", "cannot read"),
+        ("http://", "names no host"),
+        ("http:///dicom-web", "names no host"),
+        ("http://pacs.example:port/", "malformed"),
+        ("http://[::1/", "malformed"),
+        ("http://pacs.example/?a=b", "no '\\?'"),
+        ("http://pacs.example/#a", "no '\\?'"),
+    ],
+)
+def test_what_is_no_source(word: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        resolve_source(word)
+
+
+SECRET = "never-shown"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        f"https://user:{SECRET}@pacs.example/dicom-web",
+        f"https://{SECRET}@pacs.example/dicom-web",
+        f"https://user:{SECRET}@[::1]:8042/dicom-web",
+    ],
+)
+def test_credentials_leave_the_url(word: str) -> None:
+    spec = resolve_source(word)
+    assert SECRET in {spec.connection.user, spec.connection.password}
+    for text in (repr(spec), str(spec), spec.word, spec.base_url, spec.name):
+        assert SECRET not in text
+
+
+@pytest.mark.parametrize("tail", [f":{SECRET}/", f"/?token={SECRET}", f":bad/{SECRET}"])
+def test_a_url_that_is_refused_is_not_shown(tail: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve_source(f"https://user:{SECRET}@pacs.example{tail}")
+    assert SECRET not in str(caught.value)
+
+
+def test_credentials_in_a_profile_s_url_are_not_shown(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'name = "mine"\nurl = "https://user:{SECRET}@pacs.example"')
+    spec = resolve_source(str(path))
+    assert spec.connection.password == SECRET
+    assert SECRET not in repr(spec)
+
+
+@given(st.text(min_size=1, max_size=20), st.text(max_size=20))
+def test_any_credentials_survive_their_quoting(user: str, password: str) -> None:
+    try:
+        word = f"http://{quote(user, safe='')}:{quote(password, safe='')}@pacs.example/"
+    except UnicodeEncodeError:  # a lone surrogate has no UTF-8
+        return
+    spec = resolve_source(word)
+    assert (spec.connection.user, spec.connection.password) == (user, password)
+    assert spec.base_url == "http://pacs.example"
+
+
+def test_what_else_the_connection_says_stays() -> None:
+    connection = Connection(auth="basic", ca_file=Path("ca.pem"))
+    spec = resolve_source("http://u:p@pacs.example", connection=connection)
+    assert (spec.connection.auth, spec.connection.ca_file, spec.connection.user) == ("basic", Path("ca.pem"), "u")
+    assert connection.user is None
+
+
+words = st.lists(st.text(max_size=10), max_size=3).map(tuple)
+queries = st.builds(
+    Query,
+    targets=words,
+    manifest=st.none() | st.text(max_size=30),
+    collection=words,
+    modality=words,
+    patient=words,
+    study=words,
+    series=words,
+    instance=words,
+    crdc=words,
+    study_date=st.none() | st.text(max_size=20),
+    where=st.none() | st.text(max_size=20),
+    sql=st.none() | st.text(max_size=20),
+    search=words,
+    everything=st.booleans(),
+    limit_series=st.none() | st.integers(1, 10**6),
+)
+
+
+@given(queries)
+def test_a_query_survives_the_ledger(query: Query) -> None:
+    assert QUERY_JSON.validate_json(QUERY_JSON.dump_json(query)) == query
+
+
+def test_specs_are_values() -> None:
+    assert resolve_source("http://pacs.example") == SourceSpec(
+        "http://pacs.example", "http://pacs.example", built_in("generic")
+    )
