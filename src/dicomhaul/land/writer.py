@@ -21,7 +21,9 @@ from dicomhaul.errors import DiskFull, LandingError, NotWritable
 
 _IOV_MAX: Final = 512  # the kernel takes 1,024 views at once; fewer keep the list small
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+_DENIED: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+)
 
 
 def landing_error(error: OSError, doing: str) -> LandingError:

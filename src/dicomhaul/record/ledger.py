@@ -110,16 +110,18 @@ class Ledger:
             uri = f"{path.absolute().as_uri()}{'?mode=ro' if read_only else ''}"
             db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
             try:
+                db.execute("PRAGMA temp_store=FILE")
+                db.execute("PRAGMA cache_size=-8192")
+                # A file of some bytes may be new, too: a process that died here had switched it to WAL and no more.
+                blank = not read_only and _is_blank(db)
+                if not blank:
+                    _check(db, path)  # before anything is written: it may be somebody else's
                 if not read_only:
                     db.execute(f"PRAGMA journal_mode={'WAL' if wal else 'DELETE'}")
                     db.execute("PRAGMA synchronous=FULL")
                     db.execute("PRAGMA foreign_keys=OFF")  # kept by construction; checking costs a lookup a row
-                db.execute("PRAGMA temp_store=FILE")
-                db.execute("PRAGMA cache_size=-8192")
-                # A file of some bytes may be new, too: a process that died here had switched it to WAL and no more.
-                if not read_only and _is_blank(db):
+                if blank:
                     _create(db)
-                _check(db, path)
             except BaseException:
                 db.close()
                 raise
