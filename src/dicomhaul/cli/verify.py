@@ -38,8 +38,8 @@ def verify(
     \b
     Examples:
       dicomhaul verify data
-      dicomhaul verify data --deep        parse each with pydicom, too
-      dicomhaul verify data --repair      bring again what is damaged or gone
+      dicomhaul verify data --deep        # parse each with pydicom, too
+      dicomhaul verify data --repair      # bring again what is damaged or gone
     """
     from dicomhaul.verification import verify as verify_dest  # noqa: PLC0415 - xxhash and threads, not for --help
 
