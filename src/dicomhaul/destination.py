@@ -1,5 +1,6 @@
 """One destination, held by one process: its lock, its ledger, its folder."""
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from dicomhaul.record.recovery import recover
 # A full check reads every page; beyond this size only the pages in use are found out.
 _CHECKED_LEDGER_BYTES: Final = 64 * 1024 * 1024
 _LAYOUT: Final = "layout"
+_ID: Final = "dest_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ def open_destination(dest: Path, state_dir: Path | None = None) -> Iterator[Dest
     """Hold the destination `dest`, creating it, and finish what an interrupted run had begun to land.
 
     Raises:
+        ConfigError: `state_dir` holds the ledger of another destination.
         LedgerError: another process holds it, or its ledger is damaged.
         NotWritable, DiskFull: it cannot be written.
     """
@@ -59,9 +62,29 @@ def open_destination(dest: Path, state_dir: Path | None = None) -> Iterator[Dest
         try:
             if place.ledger.stat().st_size <= _CHECKED_LEDGER_BYTES:
                 ledger.check()
+            if state_dir is not None:
+                _check_belongs(ledger, folder)
             yield Destination(folder, place, ledger, recover(ledger, folder))
         finally:
             ledger.close()
+
+
+def _check_belongs(ledger: Ledger, folder: Folder) -> None:
+    """A ledger that does not lie with its data could be used with other data, which it would call complete."""
+    mark = folder.private / _ID
+    try:
+        there = mark.read_text("ascii") if mark.exists() else None
+        said = ledger.meta(_ID)
+        if said is None:
+            there = there or uuid.uuid4().hex
+            mark.write_text(there, "ascii")
+            ledger.set_meta(_ID, there)
+        elif said != there:
+            raise ConfigError(
+                f"{ledger.path} is the ledger of another destination, or this one was emptied; use another --state-dir"
+            )
+    except OSError as error:
+        raise landing_error(error, f"use {folder.root} as a destination") from error
 
 
 def layout_of(dest: Path, state_dir: Path | None = None) -> str | None:

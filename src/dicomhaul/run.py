@@ -286,7 +286,7 @@ class _Run:
         return report
 
     async def _write_index(self) -> None:
-        command = [sys.executable, "-m", _INDEX_CHILD, str(self._at.place.ledger), str(self._dest / INDEX_NAME)]
+        command = [sys.executable, "-P", "-m", _INDEX_CHILD, str(self._at.place.ledger), str(self._dest / INDEX_NAME)]
         done = await anyio.run_process(command, check=False, stderr=subprocess.PIPE)
         if done.returncode != 0:
             why = done.stderr.decode(errors="replace").strip().splitlines()

@@ -20,8 +20,9 @@ async def plan(request: PlanRequest, on_progress: Callable[[int], None] = lambda
     call stops the child, and what it had not committed is gone.
     """
     # The request goes by standard input, which stays open: its end tells the child that nobody waits any more.
+    # -P: a file of the working directory is not to be imported in place of a module.
     async with await anyio.open_process(
-        [sys.executable, "-m", "dicomhaul.planner.child"], stderr=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-P", "-m", "dicomhaul.planner.child"], stderr=subprocess.PIPE, start_new_session=True
     ) as process:
         try:
             return await _converse(process, request, on_progress)

@@ -1,9 +1,11 @@
 """One writer at a time: a kernel lock on a file, which the kernel drops when its holder dies, however it dies."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from dicomhaul.errors import LedgerError, NotWritable
 
@@ -19,13 +21,16 @@ else:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+_HELD: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK})
+
+
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Hold the lock file at `path`, creating it.
 
     Raises:
         LedgerError: another process holds it.
-        NotWritable: the file cannot be made.
+        NotWritable: the file cannot be made, or its filesystem knows no locks.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
@@ -34,7 +39,11 @@ def exclusive(path: Path) -> Iterator[None]:
     try:
         try:
             _try_lock(fd)
-        except OSError:
+        except OSError as error:
+            if error.errno not in _HELD:
+                raise NotWritable(
+                    f"cannot lock {path}: {error.strerror}; keep the ledger elsewhere with --state-dir"
+                ) from error
             holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
             raise LedgerError(
                 f"another dicomhaul (process {holder}) is at work on this destination; wait for it or stop it"
