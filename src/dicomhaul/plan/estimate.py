@@ -122,7 +122,10 @@ def shortage(total: Amount, room: Room) -> str | None:
     """Return why the plan does not fit, in words, or None if it does as far as can be told."""
     need_bytes = (total.size_bytes or 0) + (total.instances or 0) * _BYTES_PER_FILE
     if need_bytes and need_bytes + _RESERVE_BYTES > room.free_bytes:
-        return f"the plan needs about {need_bytes:,} bytes, the destination has {room.free_bytes:,} free"
+        return (
+            f"the plan needs about {need_bytes:,} bytes and {_RESERVE_BYTES:,} to spare, "
+            f"the destination has {room.free_bytes:,} free"
+        )
     need_inodes = (total.instances or 0) + total.series * _FOLDERS_PER_SERIES
     if room.free_inodes is not None and need_inodes > room.free_inodes:
         return f"the plan needs about {need_inodes:,} inodes, the destination has {room.free_inodes:,} free"
