@@ -24,6 +24,10 @@ from dicomhaul.cli.status import status
 from dicomhaul.cli.verify import verify
 from dicomhaul.errors import CohortError, ConfigError, HaulError
 
+_EXIT_CODES: Final = (
+    "Exit codes: 0 complete, 1 fatal, 2 usage or empty cohort, 3 finished with failures, 4 paused (run again), "
+    "130/143 stopped by a signal (run again)."
+)
 _FATAL: Final = 1
 _USAGE: Final = 2
 
@@ -33,11 +37,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Bring cohorts of DICOM instances down from DICOMweb servers: complete, verifiable, resumable.",
-    epilog="Exit codes: 0 complete, 1 fatal, 2 usage or empty cohort, 3 finished with failures, 4 paused (run again), "
-    "130/143 stopped by a signal (run again).",
+    epilog=_EXIT_CODES,
 )
 for command in (plan, pull, resume, status, verify, demo):
-    app.command()(command)
+    app.command(epilog=_EXIT_CODES if command in {pull, resume} else None)(command)
 app.command(hidden=True)(origin)
 
 

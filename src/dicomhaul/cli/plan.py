@@ -44,7 +44,9 @@ def plan(
     state_dir: shared.StateDirOption = None,
     as_json: shared.JsonOption = False,
 ) -> None:
-    r"""Say what would come: series, instances, bytes, licences, routes. With -o: what is not there, and if it fits.
+    """Say what would come: series, instances, bytes, licences, routes. With -o: what is not there, and if it fits.
+
+    Options of the cohort may be repeated and take comma lists; different options must all match.
 
     \b
     Examples:

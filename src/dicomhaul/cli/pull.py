@@ -55,7 +55,9 @@ def pull(
     log_level: shared.LogLevelOption = None,
     log_format: shared.LogFormatOption = None,
 ) -> None:
-    r"""Bring a cohort to DEST. Run it again, and it goes on where it stopped.
+    """Bring a cohort to DEST. Run it again, and it goes on where it stopped.
+
+    Options of the cohort may be repeated and take comma lists; different options must all match.
 
     \b
     Examples:
@@ -123,7 +125,7 @@ def resume(
     log_level: shared.LogLevelOption = None,
     log_format: shared.LogFormatOption = None,
 ) -> None:
-    r"""Go on with everything that was asked for at DEST, without planning it again.
+    """Go on with everything that was asked for at DEST, without planning it again.
 
     \b
     Examples:

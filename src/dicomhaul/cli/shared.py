@@ -53,7 +53,12 @@ CrdcOption = Annotated[
 ]
 StudyDateOption = Annotated[
     str | None,
-    typer.Option("--study-date", metavar="A-B", help="Study date or range, YYYYMMDD.", rich_help_panel=_COHORT),
+    typer.Option(
+        "--study-date",
+        metavar="A-B",
+        help="Study date or range, YYYYMMDD; A- and -B are open.",
+        rich_help_panel=_COHORT,
+    ),
 ]
 WhereOption = Annotated[
     str | None,
@@ -65,7 +70,12 @@ SqlOption = Annotated[
 ]
 SearchOption = Annotated[
     list[str] | None,
-    typer.Option("--search", metavar="KEY=VALUE", help="QIDO-RS key, on any server.", rich_help_panel=_COHORT),
+    typer.Option(
+        "--search",
+        metavar="KEY=VALUE",
+        help="DICOM attribute, by QIDO-RS: StudyDate=20240101-.",
+        rich_help_panel=_COHORT,
+    ),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Everything that the server has.", rich_help_panel=_COHORT)]
 LimitOption = Annotated[
@@ -77,7 +87,7 @@ SourceOption = Annotated[
     typer.Option(
         "--source",
         "-s",
-        help="A DICOMweb base URL, a profile file, or idc-proxy, idc-google.",
+        help="Where from: a DICOMweb base URL, a profile file, idc-proxy or idc-google. A destination remembers it.",
         rich_help_panel=_SOURCE,
     ),
 ]
@@ -85,7 +95,7 @@ ProfileOption = Annotated[
     str | None,
     typer.Option(
         "--profile",
-        help="Name or file of the profile for a URL; its host picks one otherwise.",
+        help="Name or file of the profile for a URL, instead of the one that its host suggests.",
         rich_help_panel=_SOURCE,
     ),
 ]
@@ -93,16 +103,20 @@ AuthOption = Annotated[
     Literal["none", "basic", "bearer", "google", "azure"] | None,
     typer.Option(
         "--auth",
-        help="How to authenticate; the profile says otherwise. basic: DICOMHAUL_USER and DICOMHAUL_PASSWORD; "
+        help="How to authenticate, instead of as the profile says. basic: DICOMHAUL_USER and DICOMHAUL_PASSWORD; "
         "bearer: DICOMHAUL_TOKEN or --token-file.",
         rich_help_panel=_SOURCE,
     ),
 ]
 TokenFileOption = Annotated[
-    Path | None, typer.Option("--token-file", help="File that holds a bearer token.", rich_help_panel=_SOURCE)
+    Path | None,
+    typer.Option(
+        "--token-file", help="File that holds a bearer token; read again when it changes.", rich_help_panel=_SOURCE
+    ),
 ]
 CaFileOption = Annotated[
-    Path | None, typer.Option("--ca-file", help="Certificate authorities to trust (PEM).", rich_help_panel=_SOURCE)
+    Path | None,
+    typer.Option("--ca-file", help="Authorities to trust instead of the system's (PEM).", rich_help_panel=_SOURCE),
 ]
 ClientCertOption = Annotated[
     Path | None, typer.Option("--client-cert", help="Our certificate for mutual TLS (PEM).", rich_help_panel=_SOURCE)
@@ -143,7 +157,7 @@ TransfersOption = Annotated[
         "--max-workers",
         min=1,
         max=256,
-        help="At most so many exchanges at once; the profile says otherwise.",
+        help="At most so many exchanges at once, instead of as the profile says.",
         rich_help_panel=_RUN,
     ),
 ]
@@ -153,13 +167,15 @@ LayoutOption = Annotated[
         "--layout",
         "--dir-template",
         metavar="TEMPLATE",
-        help="Folders below DEST, such as {PatientID}/{StudyInstanceUID}/{SeriesInstanceUID}.",
+        help="Folders below DEST, such as {PatientID}/{SeriesInstanceUID}.",
         rich_help_panel=_RUN,
     ),
 ]
 StateDirOption = Annotated[
     Path | None,
-    typer.Option("--state-dir", help="Where the ledger lives instead of DEST/.dicomhaul.", rich_help_panel=_RUN),
+    typer.Option(
+        "--state-dir", help="Where the ledger lives instead of DEST/.dicomhaul; say it each time.", rich_help_panel=_RUN
+    ),
 ]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Go on although the plan does not fit the free space.", rich_help_panel=_RUN)
@@ -189,7 +205,7 @@ LogLevelOption = Annotated[
 ]
 LogFormatOption = Annotated[
     Literal["text", "json"] | None,
-    typer.Option("--log-format", help="One line or one JSON object.", rich_help_panel=_OUTPUT),
+    typer.Option("--log-format", help="A line of text or a JSON object for each record.", rich_help_panel=_OUTPUT),
 ]
 
 

@@ -12,7 +12,7 @@ from dicomhaul.cli.output import emit_json, human_bytes, human_count, say
 def status(
     dest: shared.Destination, state_dir: shared.StateDirOption = None, as_json: shared.JsonOption = False
 ) -> None:
-    r"""Say where DEST stands; asks no server. Exit 0 if everything is there, 3 if something failed, 4 if work is left.
+    """Say where DEST stands; asks no server. Exit 0 if everything is there, 3 if something failed, 4 if work is left.
 
     \b
     Examples:

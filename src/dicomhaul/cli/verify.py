@@ -33,7 +33,7 @@ def verify(
     as_json: shared.JsonOption = False,
     quiet: shared.QuietOption = False,
 ) -> None:
-    r"""Read every instance at DEST again: is it there, whole, and what landed? Exit 3 if not.
+    """Read every instance at DEST again: is it there, whole, and what landed? Exit 3 if not.
 
     \b
     Examples:
