@@ -13,7 +13,7 @@ import anyio.to_thread
 from dicomhaul.config.source import SourceSpec
 from dicomhaul.destination import Destination
 from dicomhaul.events import Observer, Tally
-from dicomhaul.land.sink import Batches, FolderSink
+from dicomhaul.land.sink import BATCH_BYTES, Batches, FolderSink
 from dicomhaul.land.writer import Writer
 from dicomhaul.model import Job
 from dicomhaul.net.auth import credentials_for
@@ -26,7 +26,8 @@ from dicomhaul.source.dicomweb import DicomwebSource
 from dicomhaul.transfer.engine import Engine
 
 _WRITERS: Final = 4  # fsync waits for the device, not for the processor
-_BATCHES: Final = 12  # of 1 MiB in flight, over all exchanges
+_BATCHES: Final = 8  # in flight, over all exchanges
+_GATHERED_BYTES: Final = 16 << 20  # that all exchanges together may hold before they hand over
 
 
 @asynccontextmanager
@@ -104,9 +105,19 @@ async def open_machinery(
     turn = itertools.cycle(writers)
     names = itertools.count()
     batches = Batches(_BATCHES)
+    batch_bytes = min(BATCH_BYTES, _GATHERED_BYTES // at_once)
 
     def open_sink(job: Job, folder: str, known: Collection[str]) -> FolderSink:
-        return FolderSink(job, folder, known=known, writer=next(turn), batches=batches, names=names, tally=tally)
+        return FolderSink(
+            job,
+            folder,
+            known=known,
+            writer=next(turn),
+            batches=batches,
+            names=names,
+            tally=tally,
+            batch_bytes=batch_bytes,
+        )
 
     recorder.start()
     for writer in writers:

@@ -45,6 +45,7 @@ class FolderSink:
         batches: Batches,
         names: "itertools.count[int]",
         tally: Tally,
+        batch_bytes: int = BATCH_BYTES,
     ) -> None:
         self._job = job
         self._folder = folder
@@ -53,6 +54,7 @@ class FolderSink:
         self._batches = batches
         self._names = names
         self._tally = tally
+        self._batch_bytes = batch_bytes
         self._loop = asyncio.get_running_loop()
         self._segments: list[Segment] = []
         self._pending_bytes = 0
@@ -120,7 +122,7 @@ class FolderSink:
 
     async def drain(self) -> None:
         """Hand over what has gathered, once it is enough; wait while too much is in flight."""
-        if self._pending_bytes >= BATCH_BYTES:
+        if self._pending_bytes >= self._batch_bytes:
             await self._submit()
         elif self._writer.error is not None:
             raise self._writer.error

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from dicomhaul.errors import DiskFull, LandingError, NotWritable, WrongInstance
 from dicomhaul.events import Tally
-from dicomhaul.land import sink as sink_room
 from dicomhaul.land.sink import BATCH_BYTES, Batches, FolderSink
 from dicomhaul.land.writer import Segment, Staged, Writer
 from dicomhaul.model import Job, SeriesUID, SopUID
@@ -48,10 +47,18 @@ class Bench:
         assert threading.current_thread() is self.writer
         self.staged |= {each.sop: each for each in batch}
 
-    def sink(self, *, sop: str | None = None, known: Collection[str] = ()) -> FolderSink:
-        job = Job(7, STUDY, SERIES, None if sop is None else SopUID(sop))
+    def sink(
+        self, *, sop: str | None = None, known: Collection[str] = (), batch_bytes: int = BATCH_BYTES
+    ) -> FolderSink:
         return FolderSink(
-            job, "a/b", known=known, writer=self.writer, batches=self.batches, names=self.names, tally=self.tally
+            Job(7, STUDY, SERIES, None if sop is None else SopUID(sop)),
+            "a/b",
+            known=known,
+            writer=self.writer,
+            batches=self.batches,
+            names=self.names,
+            tally=self.tally,
+            batch_bytes=batch_bytes,
         )
 
     def content(self) -> dict[str, bytes]:
@@ -179,24 +186,22 @@ def test_any_sequence_of_parts(
     """Batches of 16 bytes instead of a megabyte: parts begin, end and are dropped at every place of a batch."""
 
     async def run() -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sink_room, "BATCH_BYTES", 16)
-            async with open_bench(tmp_path_factory.mktemp("d")) as bench:
-                sink, expected = bench.sink(), {}
-                for number, sizes in enumerate(parts):
-                    content = [bytes([number]) * size for size in sizes]
-                    sink.begin()
-                    for chunk in content:
-                        sink.write(memoryview(chunk))
-                        await sink.drain()
-                    if number in dropped:
-                        sink.discard()
-                    else:
-                        sink.end(identity(f"4.{number}"))
-                        expected[f"4.{number}"] = b"".join(content)
-                await sink.settle()
-                assert bench.content() == expected
-                assert sink.landed == {sop: len(content) for sop, content in expected.items()}
+        async with open_bench(tmp_path_factory.mktemp("d")) as bench:
+            sink, expected = bench.sink(batch_bytes=16), {}
+            for number, sizes in enumerate(parts):
+                content = [bytes([number]) * size for size in sizes]
+                sink.begin()
+                for chunk in content:
+                    sink.write(memoryview(chunk))
+                    await sink.drain()
+                if number in dropped:
+                    sink.discard()
+                else:
+                    sink.end(identity(f"4.{number}"))
+                    expected[f"4.{number}"] = b"".join(content)
+            await sink.settle()
+            assert bench.content() == expected
+            assert sink.landed == {sop: len(content) for sop, content in expected.items()}
 
     anyio.run(run)
 
