@@ -69,7 +69,10 @@ class Origin:
         self.requests.append(entry)
         fault = self._faults.strike(path, level)
         entry.fault = "" if fault is None else fault.do
-        response = await self._answer(request, resource, entry, fault)
+        try:
+            response = await self._answer(request, resource, entry, fault)
+        except ConnectionResetError:  # the client has gone in the middle of the answer
+            return web.Response()
         entry.status = response.status
         entry.done = True
         return response

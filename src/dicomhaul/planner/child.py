@@ -43,7 +43,9 @@ def main() -> int:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()  # ends when nobody holds the other side any more
+    # Not by sys.stdin: a thread that waits in there makes Python abort when the process ends.
+    while os.read(0, 4096):  # ends when nobody holds the other side any more
+        pass
     os._exit(1)
 
 
@@ -151,12 +153,15 @@ class _Plan:
                 async for batch in found:
                     await send.send(self._on_server(batch))
 
+        failed: list[HaulError] = []
         try:
             async with receive, anyio.create_task_group() as group:
                 group.start_soon(write)
                 await read()
         except* HaulError as errors:
-            raise _first(errors) from None
+            failed.append(_first(errors))  # raised here, Python before 3.11.4 would put it into a group again
+        if failed:
+            raise failed[0]
         return summaries[0]
 
     def _on_server(self, batch: list[Series]) -> list[Series]:
