@@ -26,8 +26,8 @@ from dicomhaul.source.dicomweb import DicomwebSource
 from dicomhaul.transfer.engine import Engine
 
 _WRITERS: Final = 4  # fsync waits for the device, not for the processor
-_BATCHES: Final = 8  # in flight, over all exchanges
-_GATHERED_BYTES: Final = 16 << 20  # that all exchanges together may hold before they hand over
+_BATCHES: Final = 6  # in flight, over all exchanges
+_GATHERED_BYTES: Final = 12 << 20  # that all exchanges together may hold before they hand over
 
 
 @asynccontextmanager
