@@ -17,5 +17,5 @@ class SystemClock:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Let `seconds` pass."""
-        await anyio.sleep(seconds)
+        """Let `seconds` pass; none if they are over already."""
+        await anyio.sleep(max(0.0, seconds))

@@ -15,7 +15,7 @@ from dicomhaul.cohort.gather import gather
 from dicomhaul.cohort.manifest import Entry, iter_series
 from dicomhaul.config.options import QUERY_JSON
 from dicomhaul.config.source import SourceSpec
-from dicomhaul.errors import ConfigError, HaulError
+from dicomhaul.errors import CohortError, ConfigError, HaulError
 from dicomhaul.events import Tally
 from dicomhaul.land.layout import BASE_FIELDS, Layout, parse_layout
 from dicomhaul.model import Failure, Query, Series
@@ -137,12 +137,15 @@ class _Plan:
         """Hand batches to the thread that writes the ledger, as they come."""
         send, receive = anyio.create_memory_object_stream[list[Series]](4)
         summaries: list[Summary] = []
+        ended: list[bool] = []
 
         def batches() -> Iterator[list[Series]]:
             while True:
                 try:
                     yield anyio.from_thread.run(receive.receive)
                 except anyio.EndOfStream:
+                    if not ended:  # what came so far is not the cohort: the transaction must not be committed
+                        raise CohortError("the search broke off") from None
                     return
 
         async def write() -> None:
@@ -152,6 +155,7 @@ class _Plan:
             async with send:
                 async for batch in found:
                     await send.send(self._on_server(batch))
+                ended.append(True)
 
         failed: list[HaulError] = []
         try:

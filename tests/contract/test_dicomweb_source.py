@@ -1,0 +1,205 @@
+"""`ports.Source` by WADO-RS: against the embedded origin in every style, and against answers written by hand."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from dicomhaul import build
+from dicomhaul.config.source import resolve_source
+from dicomhaul.errors import (
+    BadMultipart,
+    Disconnected,
+    HaulError,
+    NotDicom,
+    NotFound,
+    Truncated,
+    Unsupported,
+    WrongInstance,
+)
+from dicomhaul.events import Tally
+from dicomhaul.model import Job, SeriesUID, SopUID
+from dicomhaul.origin import STYLES, Cut, Part, Rule, Status, Truncate
+from dicomhaul.ports import Source
+from support.clock import FakeClock
+from support.fakes import STUDY, MemorySink
+from support.instances import make_instance
+from support.loopback import Asked, Reply, ok, open_loopback
+from support.made_up import made_up_catalog
+from support.origin_process import origin_thread
+
+pytestmark = pytest.mark.anyio
+
+CATALOG = made_up_catalog(3)
+(HELD,) = CATALOG.series()
+SERIES = Job(1, HELD.study, HELD.series)  # type: ignore[arg-type]
+SOPS = [instance.sop for instance in HELD]
+ONE = Job(1, HELD.study, HELD.series, SopUID(SOPS[1]))  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def open_source(url: str, *, profile: str | None = None, clock: FakeClock | None = None) -> AsyncIterator[Source]:
+    spec = resolve_source(url, profile=profile)
+    async with build.open_source_host(
+        spec, environ={}, clock=clock or FakeClock(), observer=lambda _: None, tally=Tally()
+    ) as host:
+        yield build.dicomweb_source(spec, host)
+
+
+async def take(url: str, job: Job, *, known: Sequence[str] = (), profile: str | None = None) -> MemorySink:
+    sink = MemorySink(job, known, {})
+    async with open_source(url, profile=profile) as source:
+        await source.exchange(job, sink)
+    return sink
+
+
+@pytest.mark.parametrize("style", sorted(STYLES))
+async def test_every_style_gives_what_it_holds(style: str) -> None:
+    expected = {instance.sop: b"".join([chunk async for chunk in instance.chunks()]) for instance in HELD}
+    with origin_thread(CATALOG, style=style) as origin:
+        assert (await take(origin.url, SERIES)).taken == expected
+        assert (await take(origin.url, ONE)).taken == {SOPS[1]: expected[SOPS[1]]}
+        async with open_source(origin.url) as source:
+            listed = await source.inventory(SERIES)
+    assert listed is not None
+    assert sorted(ref.sop for ref in listed) == sorted(SOPS)
+
+
+async def test_known_instances_are_not_taken() -> None:
+    with origin_thread(CATALOG) as origin:
+        sink = await take(origin.url, SERIES, known=SOPS[:2])
+    assert set(sink.taken) == {SOPS[2]}
+
+
+async def test_a_ladder_is_climbed_once() -> None:
+    """The generic profile begins with what this server refuses, and remembers what it took."""
+    with origin_thread(CATALOG, style="orthanc") as origin:
+        async with open_source(origin.url, profile="generic") as source:
+            for _ in range(2):
+                await source.exchange(SERIES, MemorySink(SERIES, (), {}))
+                await source.exchange(ONE, MemorySink(ONE, (), {}))
+        statuses = [entry.status for entry in origin.requests]
+    assert statuses[-2:] == [200, 200]
+    assert set(statuses) <= {200, 400}
+
+
+@pytest.mark.parametrize(
+    ("rule", "error"),
+    [
+        (Rule(action=Status(status=404)), NotFound),
+        (Rule(action=Status(status=204)), NotFound),
+        (Rule(action=Status(status=200, body="<html>log in</html>")), HaulError),
+        (Rule(action=Part(wrong="text")), NotDicom),
+        (Rule(action=Part(wrong="cut")), Truncated),
+        (Rule(action=Part(wrong="foreign")), WrongInstance),
+        (Rule(action=Part(wrong="evil_uid")), WrongInstance),
+        (Rule(action=Truncate()), Truncated),
+        (Rule(action=Cut(after_bytes=100)), Disconnected),
+    ],
+)
+async def test_a_wrong_answer_has_a_name_in_the_end(rule: Rule, error: type[HaulError]) -> None:
+    sink = StrictSink()
+    with origin_thread(made_up_catalog(1, 1), rules=[rule]) as origin:
+        async with open_source(origin.url) as source:
+            with pytest.raises(error):
+                await source.exchange(Job(1, HELD.study, HELD.series), sink)  # type: ignore[arg-type]
+    assert sink.open_parts == 0
+
+
+class StrictSink(MemorySink):
+    """As the sink of a folder is: it takes nothing that is not of its series, and knows what is open."""
+
+    def __init__(self) -> None:
+        super().__init__(SERIES, (), {})
+        self.open_parts = 0
+
+    def begin(self) -> None:
+        assert self.open_parts == 0
+        self.open_parts = 1
+        super().begin()
+
+    def discard(self) -> None:
+        self.open_parts = 0
+        super().discard()
+
+    def end(self, identity: "object") -> None:
+        assert self.open_parts == 1
+        series = getattr(identity, "series", "")
+        sop = getattr(identity, "sop", "")
+        if series != SERIES.series or "/" in sop:
+            raise WrongInstance("not asked for")
+        self.open_parts = 0
+        super().end(identity)  # type: ignore[arg-type]
+
+
+async def test_a_good_part_beside_a_bad_one_is_kept() -> None:
+    sink = StrictSink()
+    with origin_thread(CATALOG, rules=[Rule(action=Part(wrong="text", index=1))]) as origin:
+        async with open_source(origin.url) as source:
+            with pytest.raises(NotDicom):
+                await source.exchange(SERIES, sink)
+        assert len(origin.requests) == 1  # something landed: the caller decides what to ask for
+    assert set(sink.taken) == {SOPS[0], SOPS[2]}
+
+
+async def test_what_brought_nothing_is_asked_for_again() -> None:
+    rules = [Rule(times=frozenset({1}), action=Status(status=503)), Rule(times=frozenset({2}), action=Cut())]
+    with origin_thread(CATALOG, rules=rules) as origin:
+        sink = await take(origin.url, SERIES)
+        assert len(origin.requests) == 3
+    assert set(sink.taken) == set(SOPS)
+
+
+async def test_a_wrong_part_length_is_survived_by_searching() -> None:
+    rules = [Rule(times=frozenset({1}), action=Part(wrong="length"))]
+    with origin_thread(CATALOG, rules=rules) as origin:
+        sink = await take(origin.url, SERIES)
+    assert set(sink.taken) == set(SOPS)
+
+
+CONTENT = make_instance("4.1", study=STUDY, series="1.1")
+HAND_JOB = Job(1, STUDY, SeriesUID("1.1"))
+
+
+@asynccontextmanager
+async def by_hand(reply: Reply) -> AsyncIterator[tuple[Source, list[Asked]]]:
+    async with (
+        open_loopback(lambda _: reply) as server,
+        open_source(server.url(), profile="generic") as source,
+    ):
+        yield source, server.asked
+
+
+async def test_a_single_part_answer() -> None:
+    sink = MemorySink(HAND_JOB, (), {})
+    async with by_hand(ok(CONTENT, Content_Type="application/dicom")) as (source, asked):
+        await source.exchange(HAND_JOB, sink)
+    assert sink.taken == {"4.1": CONTENT}
+    assert [each.target for each in asked] == ["/dicom-web/studies/2.25.1/series/1.1"]
+
+
+async def test_partial_content_is_kept_and_reported() -> None:
+    sink = MemorySink(HAND_JOB, (), {})
+    reply = ok(CONTENT, status="206 Partial Content", Content_Type="application/dicom")
+    async with by_hand(reply) as (source, _):
+        with pytest.raises(Unsupported, match="206"):
+            await source.exchange(HAND_JOB, sink)
+    assert sink.taken == {"4.1": CONTENT}
+
+
+async def test_a_body_without_its_closing_delimiter() -> None:
+    body = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + CONTENT
+    reply = ok(body, Content_Type='multipart/related; type="application/dicom"; boundary=b')
+    async with by_hand(reply) as (source, _):
+        with pytest.raises((Truncated, BadMultipart)):
+            await source.exchange(HAND_JOB, MemorySink(HAND_JOB, (), {}))
+
+
+async def test_a_server_that_cannot_be_searched_lists_nothing(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.toml"
+    profile.write_text('name = "mine"\n[search]\navailable = false\n')
+    with origin_thread(CATALOG) as origin:
+        async with open_source(origin.url, profile=str(profile)) as source:
+            assert await source.inventory(SERIES) is None
+        assert origin.requests == []

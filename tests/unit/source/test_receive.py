@@ -1,0 +1,107 @@
+"""The parts of an answer on their way into a sink: judged one by one, so that a bad one costs no good one."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dicomhaul.errors import DamagedError, NotDicom, Truncated, WrongInstance
+from dicomhaul.model import Identity, Job, SeriesUID
+from dicomhaul.source.receive import Receiver
+from support.fakes import STUDY, MemorySink
+from support.instances import make_instance
+
+JOB = Job(1, STUDY, SeriesUID("1.1"))
+
+
+def instance(sop: str, *, series: str = "1.1", pixels: bytes = bytes(64)) -> bytes:
+    return make_instance(sop, study=STUDY, series=series, pixels=pixels)
+
+
+class PickySink(MemorySink):
+    """Takes only instances of its job's series; notes the calls."""
+
+    def __init__(self, known: Sequence[str] = ()) -> None:
+        super().__init__(JOB, known, {})
+        self.calls: list[str] = []
+
+    def begin(self) -> None:
+        self.calls.append("begin")
+        super().begin()
+
+    def end(self, identity: Identity) -> None:
+        self.calls.append("end")
+        if identity.series != JOB.series:
+            raise WrongInstance("another series")
+        super().end(identity)
+
+    def discard(self) -> None:
+        self.calls.append("discard")
+        super().discard()
+
+
+def feed(receiver: Receiver, *parts: bytes, step: int = 50) -> None:
+    for part in parts:
+        receiver.begin({})
+        for at in range(0, len(part), step):
+            receiver.data(memoryview(part)[at : at + step])
+        receiver.end()
+
+
+@given(st.integers(1, 700))
+def test_good_parts_arrive_as_they_are(step: int) -> None:
+    sink = PickySink()
+    receiver = Receiver(sink)
+    feed(receiver, instance("4.1"), instance("4.2"), step=step)
+    assert sink.taken == {"4.1": instance("4.1"), "4.2": instance("4.2")}
+    assert (receiver.error, receiver.parts) == (None, 2)
+    assert sink.calls == ["begin", "end"] * 2
+
+
+def test_a_known_part_is_discarded_as_soon_as_it_is_named() -> None:
+    sink = PickySink(known=["4.1"])
+    receiver = Receiver(sink)
+    receiver.begin({})
+    content = instance("4.1", pixels=bytes(10_000))
+    receiver.data(memoryview(content)[:2000])
+    assert sink.calls == ["begin", "discard"]
+    receiver.data(memoryview(content)[2000:])
+    receiver.end()
+    assert (sink.taken, receiver.error, sink.calls) == ({}, None, ["begin", "discard"])
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (instance("4.1")[:-10], Truncated),
+        (b"<html>not today</html>" * 100, NotDicom),
+        (b"", Truncated),
+        (instance("4.1", series="1.2"), WrongInstance),
+    ],
+)
+def test_a_bad_part_is_dropped_and_the_others_are_kept(bad: bytes, error: type[DamagedError]) -> None:
+    sink = PickySink()
+    receiver = Receiver(sink)
+    feed(receiver, instance("4.0"), bad, instance("4.2"))
+    assert set(sink.taken) == {"4.0", "4.2"}
+    assert isinstance(receiver.error, error)
+    assert sink.calls.count("discard") == 1
+
+
+def test_the_first_error_is_the_one_that_is_told() -> None:
+    receiver = Receiver(PickySink())
+    feed(receiver, b"<html>" * 100, instance("4.1")[:-10])
+    assert isinstance(receiver.error, NotDicom)
+
+
+def test_what_the_sink_refuses_by_name_is_dropped() -> None:
+    class Refusing(PickySink):
+        def wants(self, sop: str) -> bool:
+            raise WrongInstance("not this one")
+
+    sink = Refusing()
+    receiver = Receiver(sink)
+    feed(receiver, instance("4.1"))
+    assert isinstance(receiver.error, WrongInstance)
+    assert sink.taken == {}
