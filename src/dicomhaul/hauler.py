@@ -285,6 +285,9 @@ class Hauler:
                 async for event in receive:
                     seen.add((event.study, event.series))
                     yield run.landed_series(dest, self._options.state_dir, event.study, event.series)
+            await asyncio.wait([task])
+            if not isinstance(task.exception(), IncompleteError):
+                task.result()  # raises what kept the destination from being used at all
             for series in run.iter_landed(dest, self._options, cohort.query, source):
                 if (series.study_instance_uid, series.series_instance_uid) not in seen:
                     yield series

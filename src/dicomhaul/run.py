@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import anyio
 import anyio.to_thread
@@ -42,6 +42,7 @@ from dicomhaul.report import LandedSeries, Report, RunState
 
 INDEX_NAME: Final = "index.parquet"
 _INDEX_CHILD: Final = "dicomhaul.record.index_child"
+_NO_COHORT: Final = 0  # ids count from 1
 _INDEXED: Final = frozenset({"complete", "partial", "paused"})  # a run that ends so has written the index
 
 
@@ -273,7 +274,7 @@ class _Run:
             report = self._report()
             changed = self._outdated or report.instances_landed or not (self._dest / INDEX_NAME).exists()
             # Somebody who interrupts wants an end now; the next run writes the index.
-            if changed and report.instances_present and report.state in _INDEXED:
+            if changed and (report.instances_present or self._outdated) and report.state in _INDEXED:
                 await self._write_index()
                 report = report if self._error is None else self._report()
             try:
@@ -298,20 +299,20 @@ class _Run:
 
     def _report(self) -> Report:
         ledger, spent = self._at.ledger, self._spent()
-        standings = [ledger.standing(cohort_id) for cohort_id in self._cohorts]
-        failures = tuple(failure for cohort_id in self._cohorts for failure in ledger.iter_failures(cohort_id))
-        expected: list[int | None] = [standing.instances_expected for standing in standings]
-        sums: dict[str, Any] = {
-            key: sum(getattr(standing, key) for standing in standings)
-            for key in ("series_planned", "series_complete", "series_failed", "instances_present", "instances_failed")
-        }
-        state, reason = self._state(sums["series_planned"] == sums["series_complete"], len(failures))
+        standing = ledger.standing(*(self._cohorts or [_NO_COHORT]))
+        failures = tuple(ledger.iter_failures(*self._cohorts))
+        state, reason = self._state(standing.series_planned == standing.series_complete, len(failures))
         return Report(
             dest=self._dest,
             state=state,
             reason=reason,
-            instances_expected=None if None in expected else sum(count or 0 for count in expected),
+            series_planned=standing.series_planned,
+            series_complete=standing.series_complete,
+            series_failed=standing.series_failed,
+            instances_expected=standing.instances_expected,
             instances_landed=spent.instances_landed,
+            instances_present=standing.instances_present,
+            instances_failed=standing.instances_failed,
             bytes_landed=spent.bytes_landed,
             bytes_discarded=spent.bytes_discarded,
             requests=spent.requests,
@@ -319,7 +320,6 @@ class _Run:
             throttled=spent.throttled,
             elapsed_s=self._world.clock.monotonic() - self._began_s,
             failures=failures,
-            **sums,
         )
 
     def _state(self, complete: bool, failures: int) -> tuple[RunState, str]:  # noqa: FBT001 - private

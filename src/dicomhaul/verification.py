@@ -84,7 +84,7 @@ def verify(
             for finding in verify_deep(root, _instances(ledger, wrong)):
                 findings.append(finding)
                 found(finding)
-        failures = [failure for cohort in ledger.cohorts() for failure in ledger.iter_failures(cohort.id)]
+        failures = list(ledger.iter_failures(*(cohort.id for cohort in ledger.cohorts())))
         failures += ledger.name_instances(
             (finding.series_id, finding.sop, str(finding.problem)) for finding in findings
         )

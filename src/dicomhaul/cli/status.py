@@ -25,7 +25,7 @@ def status(
     with closing(Ledger.open(place_of(dest, state_dir).ledger, read_only=True)) as ledger:
         standing = ledger.standing()
         cohorts = ledger.cohorts()
-        failures = [failure for cohort in cohorts for failure in ledger.iter_failures(cohort.id)]
+        failures = list(ledger.iter_failures(*(cohort.id for cohort in cohorts)))
         last = ledger.last_run()
         parts = [(cohort, ledger.standing(cohort.id)) for cohort in cohorts]
     left = standing.series_planned - standing.series_complete - standing.series_failed

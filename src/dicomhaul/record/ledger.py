@@ -7,7 +7,7 @@ memory does not work (the caller says so). Every sqlite3 error leaves as LedgerE
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -107,9 +107,11 @@ class Ledger:
         except OSError as error:
             raise LedgerError(f"the ledger {path} cannot be used: {error.strerror}") from error
         with _guard(path):
-            uri = f"{path.absolute().as_uri()}{'?mode=ro' if read_only else ''}"
+            # Never `mode=ro`: what a killed run left half done could not be rolled back, and the file not be read.
+            uri = f"{path.absolute().as_uri()}?mode=rw"
             db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
             try:
+                db.execute(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
                 db.execute("PRAGMA temp_store=FILE")
                 db.execute("PRAGMA cache_size=-8192")
                 # A file of some bytes may be new, too: a process that died here had switched it to WAL and no more.
@@ -360,41 +362,45 @@ class Ledger:
             row = self._db.execute("SELECT started_at, ended_at, state FROM run ORDER BY id DESC LIMIT 1").fetchone()
         return None if row is None else (row[0], row[1], row[2])
 
-    def standing(self, cohort_id: int | None = None) -> Standing:
-        """Count where the destination stands, or one cohort of it."""
-        joined = "" if cohort_id is None else "JOIN member m ON m.series_id = s.id AND m.cohort_id = :cohort"
-        expected = "s.expected" if cohort_id is None else "coalesce(m.expected, s.expected)"
+    def standing(self, *cohort_ids: int) -> Standing:
+        """Count where some cohorts stand together, each series once; without any, where the destination stands."""
+        joined, expected = "", "s.expected"
+        if cohort_ids:
+            joined, expected = (
+                f"JOIN {_members(cohort_ids)} m ON m.series_id = s.id",
+                "coalesce(m.expected, s.expected)",
+            )
         with _guard(self.path):
             total, landed, failed, wanted, unknown = self._db.execute(
-                f"SELECT count(*), coalesce(sum(s.state = 1), 0), coalesce(sum(s.state = 2), 0), "  # noqa: S608
+                f"SELECT count(*), coalesce(sum(s.state = 1), 0), coalesce(sum(s.state = 2), 0), "  # noqa: S608 - our own words
                 f"coalesce(sum(CASE WHEN s.whole THEN {expected} ELSE "
                 "(SELECT count(*) FROM instance i WHERE i.series_id = s.id) END), 0), "
-                f"coalesce(sum(s.whole AND {expected} IS NULL), 0) FROM series s {joined}",
-                {"cohort": cohort_id},
+                f"coalesce(sum(s.whole AND {expected} IS NULL), 0) FROM series s {joined}"
             ).fetchone()
             present, size, missing = self._db.execute(
-                "SELECT coalesce(sum(i.state = 1), 0), coalesce(sum(i.size_bytes), 0), coalesce(sum(i.state = 2), 0) "  # noqa: S608
-                f"FROM instance i {'' if cohort_id is None else 'JOIN series s ON s.id = i.series_id ' + joined}",
-                {"cohort": cohort_id},
+                "SELECT coalesce(sum(i.state = 1), 0), coalesce(sum(i.size_bytes), 0), coalesce(sum(i.state = 2), 0) "  # noqa: S608 - our own words
+                f"FROM instance i {'JOIN series s ON s.id = i.series_id ' + joined if cohort_ids else ''}"
             ).fetchone()
         return Standing(total, landed, failed, None if unknown else wanted, present, missing, size, unknown)
 
-    def iter_failures(self, cohort_id: int) -> Iterator[Failure]:
-        """Yield what failed of a cohort, by name: instances, and series of which no instance is known to be missing."""
-        member = "JOIN member m ON m.series_id = s.id AND m.cohort_id = :cohort"
+    def iter_failures(self, *cohort_ids: int) -> Iterator[Failure]:
+        """Yield what failed of some cohorts, each once: instances by name, and series that lack none known by name."""
+        member = f"JOIN {_members(cohort_ids)} m ON m.series_id = s.id"
         with _guard(self.path):
             rows = self._db.execute(
                 f"SELECT s.study, s.series, i.sop, coalesce(i.reason, s.reason) FROM series s {member} "  # noqa: S608 - our own words
                 "JOIN instance i ON i.series_id = s.id AND i.state = 2 WHERE s.state = 2 UNION ALL "
                 f"SELECT s.study, s.series, NULL, s.reason FROM series s {member} WHERE s.state = 2 AND NOT EXISTS "
-                "(SELECT 1 FROM instance i WHERE i.series_id = s.id AND i.state = 2)",
-                {"cohort": cohort_id},
+                "(SELECT 1 FROM instance i WHERE i.series_id = s.id AND i.state = 2)"
             )
             for study, series, sop, reason in rows:
                 yield Failure(study, series, sop, str(reason))
-            for (missing,) in self._db.execute("SELECT missing FROM cohort WHERE id = ?", (cohort_id,)):
-                for study, series, sop, reason in json.loads(missing):
-                    yield Failure(study, series, sop, reason)
+            named: set[Failure] = set()
+            for cohort_id in cohort_ids:
+                (text,) = self._db.execute("SELECT missing FROM cohort WHERE id = ?", (cohort_id,)).fetchone()
+                missing = [Failure(*entry) for entry in json.loads(text)]
+                yield from (failure for failure in missing if failure not in named)
+                named.update(missing)
 
     def name_instances(self, instances: Iterable[tuple[int | None, str | None, str]]) -> list[Failure]:
         """Turn (series id, SOP Instance UID, reason) into failures with their UIDs; None names nothing we know."""
@@ -445,6 +451,13 @@ class Ledger:
         """Yield (study, series, revision, whole) of every series that is complete: what a plan need not bring."""
         with _guard(self.path):
             yield from self._db.execute("SELECT study, series, revision, whole FROM series WHERE state = 1")
+
+
+def _members(cohort_ids: Sequence[int]) -> str:
+    numbers = ", ".join(str(int(cohort_id)) for cohort_id in cohort_ids)
+    return (
+        f"(SELECT series_id, max(expected) AS expected FROM member WHERE cohort_id IN ({numbers}) GROUP BY series_id)"  # noqa: S608 - numbers
+    )
 
 
 def _is_blank(db: sqlite3.Connection) -> bool:

@@ -249,6 +249,25 @@ def test_what_failed_is_named_by_its_lowest_known_level(ledger: Ledger) -> None:
     assert ledger.known(1).wanted == ["4.1"]
 
 
+def test_cohorts_that_overlap_are_counted_once(ledger: Ledger) -> None:
+    missing = [Failure("2.1", "1.9", None, "not in the index")]
+    one = write_cohort(ledger, [series_row("1.1", expected=2), series_row("1.2", expected=2)], missing=missing)
+    two = write_cohort(
+        ledger, [series_row("1.2", expected=2), series_row("1.3", expected=2)], name="two", missing=missing
+    )
+    write_cohort(ledger, [series_row("1.4", expected=2)], name="three")
+    land(ledger, 1, "4.1", "4.2")
+    land(ledger, 2, "4.3", complete=False)
+    with ledger.transaction():
+        ledger.fail_series(2, "reset")
+    standing = ledger.standing(one, two)
+    assert (standing.series_planned, standing.series_complete, standing.series_failed) == (3, 1, 1)
+    assert (standing.instances_expected, standing.instances_present) == (6, 3)
+    assert list(ledger.iter_failures(one, two)) == [Failure("2.25.1", "1.2", None, "reset"), *missing]
+    assert list(ledger.iter_failures()) == []
+    assert ledger.standing(99).series_planned == 0
+
+
 def test_a_retry_is_the_cohort_s_own(ledger: Ledger) -> None:
     one = write_cohort(ledger, [series_row("1.1")], name="one")
     write_cohort(ledger, [series_row("1.2")], name="two")
