@@ -64,7 +64,7 @@ def _ledger(dest: Path) -> Path:
 
 
 def _ask(dest: Path, query: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(f"{_ledger(dest).absolute().as_uri()}?mode=ro", uri=True)) as db:
+    with closing(sqlite3.connect(f"{_ledger(dest).absolute().as_uri()}?mode=rw", uri=True)) as db:
         return db.execute(query).fetchall()
 
 
