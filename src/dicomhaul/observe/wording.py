@@ -69,7 +69,7 @@ def share(tally: Tally, planned: Planned | None) -> float | None:
 
 
 def totals(tally: Tally, planned: Planned | None) -> list[str]:
-    """What has come, in parts: bytes, instances, series, and what went wrong if anything did; before, what was found."""
+    """What has come: bytes, instances, series, and what went wrong if anything did; before that, what was found."""
 
     def of(wanted: str | None) -> str:
         return "" if wanted is None else f" of {wanted}"
