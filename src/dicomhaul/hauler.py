@@ -254,7 +254,9 @@ class Hauler:
         """
 
         def find_source(cohort: CohortRow) -> SourceSpec:
-            return self._source or resolve_source(cohort.source, profile=self._profile, connection=self._connection)
+            return self._source or resolve_source(
+                cohort.source, profile=self._profile or cohort.profile, connection=self._connection
+            )
 
         return _checked(await self._in_scope(lambda scope: run.resume(
             Path(to), self._options, self._world(), find_source=find_source, damaged=damaged, stop=scope

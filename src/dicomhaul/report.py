@@ -49,7 +49,7 @@ class Report:
         instances_failed: instances known by name that could not be had.
         bytes_landed: bytes of `instances_landed`.
         bytes_discarded: bytes that came a second time, or were damaged, and were not kept.
-        requests: requests sent while hauling; those that planning sent are not among them.
+        requests: requests sent, searches included.
         retries: exchanges that were tried again.
         throttled: times that the server asked for a slower pace.
         elapsed_s: seconds from start to end.

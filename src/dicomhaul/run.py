@@ -34,7 +34,7 @@ from dicomhaul.model import Query
 from dicomhaul.net.host import Host
 from dicomhaul.plan.estimate import shortage
 from dicomhaul.planner.parent import plan
-from dicomhaul.planner.request import Load, PlanRequest
+from dicomhaul.planner.request import Load, PlanRequest, Progress
 from dicomhaul.ports import Clock
 from dicomhaul.record.ledger import CohortRow, LandedRow, Ledger
 from dicomhaul.record.place import place_of
@@ -174,6 +174,7 @@ class _Run:
         self._before = dataclasses.replace(world.tally)
         self._began_s = world.clock.monotonic()
         self._cohorts: list[int] = []
+        self._searches = 0
         self._finished = False
         self._error: HaulError | None = None
         last = destination.ledger.last_run()
@@ -193,7 +194,7 @@ class _Run:
         if known is not None and not searches(source):
             return known
         name = cohort_name(query)
-        await plan(
+        summary = await plan(
             PlanRequest(
                 query=query,
                 source=source,
@@ -203,10 +204,15 @@ class _Run:
             ),
             self._found,
         )
+        for note in summary.notes:
+            self._world.observer(Noticed(note))
         return next(cohort.id for cohort in ledger.cohorts() if cohort.fingerprint == mark)
 
-    def _found(self, series: int) -> None:
-        self._world.tally.series_found = series
+    def _found(self, progress: Progress) -> None:
+        tally = self._world.tally
+        tally.series_found = progress.series
+        tally.requests += progress.requests - self._searches  # sent by the planning child, which has a tally of its own
+        self._searches = progress.requests
 
     async def haul(self, cohort_id: int, source: SourceSpec) -> None:
         """Bring what this cohort still lacks."""

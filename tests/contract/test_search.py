@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dicomhaul.cohort.manifest import Entry
 from dicomhaul.cohort.search import search, search_instances
 from dicomhaul.errors import CohortError, HaulError, Truncated, Unsupported, WrongInstance
 from dicomhaul.model import Query, Series, SeriesUID, StudyUID
@@ -30,8 +31,16 @@ async def run(
 ) -> Outcome:
     searched = searched or profile()
     notices: list[str] = []
+
+    def absent(entries: list[Entry]) -> None:
+        notices.extend(f"absent: {entry}" for entry in entries)
+
     async with serve_qido(instances, habits) as server, open_search_host(server.url, searched) as host:
-        rows = [found async for batch in search(host, searched, query, notice=notices.append) for found in batch]
+        rows = [
+            found
+            async for batch in search(host, searched, query, notice=notices.append, absent=absent)
+            for found in batch
+        ]
     return Outcome(rows, notices, server)
 
 
@@ -203,7 +212,7 @@ async def test_one_series_of_a_study_is_asked_for_alone() -> None:
 async def test_what_is_named_and_not_there_is_told_when_the_rest_is_there() -> None:
     found = await run(Query(series=("1.1.1", "1.9.9")), archive(2))
     assert found.series == ["1.1.1"]
-    assert found.notices == ["1 of those named are not there, or do not match the filters: series 1.9.9"]
+    assert found.notices == ["absent: series 1.9.9"]
 
 
 async def test_a_server_that_states_more_series_than_it_lists_is_told_of() -> None:

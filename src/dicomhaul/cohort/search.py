@@ -21,6 +21,7 @@ from typing import Final
 from dicomhaul.cohort.ask import each, iter_matching, iter_rows, uid_key, uid_of
 from dicomhaul.cohort.gather import gather
 from dicomhaul.cohort.locate import locate
+from dicomhaul.cohort.manifest import Entry
 from dicomhaul.cohort.names import shown
 from dicomhaul.cohort.pick import Pick, Picks
 from dicomhaul.cohort.search_keys import Key, Level, alternatives, at, parameters, parse_keys
@@ -46,7 +47,12 @@ _log = logging.getLogger(__name__)
 
 
 async def search(
-    host: Host, profile: Profile, query: Query, *, notice: Callable[[str], None] = _log.warning
+    host: Host,
+    profile: Profile,
+    query: Query,
+    *,
+    notice: Callable[[str], None] = _log.warning,
+    absent: Callable[[list[Entry]], None] = lambda _: None,
 ) -> AsyncGenerator[list[Series], None]:
     """Yield the series that a query asks for, in the server's order, each once; `folder` is left to the planner.
 
@@ -54,7 +60,8 @@ async def search(
         host: the server.
         profile: what is known of it.
         query: targets, manifest, filters, `search`, `everything`, `limit_series`.
-        notice: told what was named and is not there, when other things are.
+        notice: told what is odd about the answers, and what was named and left out by the filters.
+        absent: told what was named and is not there, when other things are.
 
     Raises:
         CohortError: the query makes no sense here, nothing matches, or more may match than the server lists.
@@ -74,7 +81,7 @@ async def search(
                     return
     if not found:
         raise CohortError(searcher.why_empty())
-    searcher.tell_missing()
+    searcher.tell_missing(absent)
 
 
 async def search_instances(
@@ -239,10 +246,12 @@ class _Searcher:
             return f"the server has nothing{_that_match(self._keys)}" if self._keys else "the server lists no studies"
         return f"none of the {self._studies_seen:,} studies looked into has anything{_that_match(self._keys)}"
 
-    def tell_missing(self) -> None:
-        """Tell what was named and has not been found."""
+    def tell_missing(self, absent: Callable[[list[Entry]], None]) -> None:
+        """Tell what was named and has not been found; a filter that left it out makes it no failure."""
         missing = self._picks.missing()
-        if missing:
+        if missing and not self._keys:
+            absent(missing)
+        elif missing:
             some = ", ".join(map(str, missing[:3])) + (", …" if len(missing) > 3 else "")
             self._notice(f"{len(missing):,} of those named are not there, or do not match the filters: {some}")
 

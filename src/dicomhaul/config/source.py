@@ -43,16 +43,19 @@ class SourceSpec:
     """A source that can be asked.
 
     Attributes:
-        word: what the user typed, without credentials; the ledger keeps it for `resume`.
+        word: what names it, without credentials: a built-in name, a profile file's absolute path, or the base URL. The
+            ledger keeps it for `resume`.
         base_url: the DICOMweb base URL, without a trailing slash.
         profile: what is known of that kind of server.
         connection: how to reach it.
+        profile_word: the name, or absolute path, of the profile that the user chose for a URL; kept likewise.
     """
 
     word: str
     base_url: str
     profile: Profile
     connection: Connection = Connection()
+    profile_word: str | None = None
 
     @property
     def name(self) -> str:
@@ -85,7 +88,7 @@ def resolve_source(
     if re.match(r"https?://", word, re.IGNORECASE):
         base_url, connection = _split_credentials(word, connection)
         chosen = _profile(profile) if profile else profile_for_url(base_url)
-        return SourceSpec(base_url, base_url, chosen, connection)
+        return SourceSpec(base_url, base_url, chosen, connection, None if profile is None else _anchored(profile))
     chosen = _profile(word)
     base = url or chosen.url
     if base is None:
@@ -93,7 +96,12 @@ def resolve_source(
             f"the profile {chosen.name!r} describes a kind of server; say which one: --source URL --profile {word}"
         )
     base_url, connection = _split_credentials(_with_version(base), connection)
-    return SourceSpec(word, base_url, chosen, connection)
+    return SourceSpec(_anchored(word), base_url, chosen, connection)
+
+
+def _anchored(word: str) -> str:
+    """A profile file is found again from another working directory."""
+    return word if word in built_in_names() else str(Path(word).absolute())
 
 
 def idc_release() -> str:

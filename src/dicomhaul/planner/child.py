@@ -15,7 +15,7 @@ from dicomhaul.cohort.gather import gather
 from dicomhaul.cohort.manifest import Entry, iter_series
 from dicomhaul.config.options import QUERY_JSON
 from dicomhaul.config.source import SourceSpec
-from dicomhaul.errors import CohortError, ConfigError, HaulError
+from dicomhaul.errors import CohortError, ConfigError, HaulError, QuotaExhausted
 from dicomhaul.events import Tally
 from dicomhaul.land.layout import BASE_FIELDS, Layout, parse_layout
 from dicomhaul.model import Failure, Query, Series
@@ -36,7 +36,8 @@ def main() -> int:
     try:
         summary = _answer(request)
     except HaulError as error:
-        _say(Reply(failed=Failed(type(error).__name__, str(error))))
+        until_s = error.until_s if isinstance(error, QuotaExhausted) else 0.0
+        _say(Reply(failed=Failed(type(error).__name__, str(error), until_s)))
         return 1
     _say(Reply(summary=summary))
     return 0
@@ -78,6 +79,7 @@ class _Plan:
         self._notes = notes
         self._missing: list[Failure] = []
         self._counted = 0
+        self._tally = Tally()
 
     # -- the IDC index --------------------------------------------------------------------------------------------
 
@@ -127,11 +129,17 @@ class _Plan:
             environ=os.environ,
             clock=clock,
             observer=lambda _: None,
-            tally=Tally(),
+            tally=self._tally,
             requests_per_s=self._request.requests_per_s,
         ) as host:
-            found = search(host, source.profile, query, notice=self._notes.append)
-            return await self._stream(found)
+            found = search(host, source.profile, query, notice=self._notes.append, absent=self._absent)
+            try:
+                return await self._stream(found)
+            finally:
+                self._tell()  # the last searches, too
+
+    def _absent(self, entries: list[Entry]) -> None:
+        self._missing += [_failure(entry, "the server does not list it") for entry in entries]
 
     async def _stream(self, found: AsyncIterator[list[Series]]) -> Summary:
         """Hand batches to the thread that writes the ledger, as they come."""
@@ -220,6 +228,7 @@ class _Plan:
                 fingerprint=load.fingerprint,
                 query=QUERY_JSON.dump_json(self._request.query).decode(),
                 source=source.word,
+                profile=source.profile_word,
                 planned_at=load.planned_at,
                 rows=(row for batch in self._told(batches) for row in batch),
                 cut_above_bytes=_largest_uncut(source),
@@ -228,11 +237,14 @@ class _Plan:
         finally:
             ledger.close()
 
+    def _tell(self) -> None:
+        _say(Reply(progress=Progress(self._counted, self._tally.requests)))
+
     def _told(self, batches: Iterator[list[Series]] | list[list[Series]]) -> Iterator[list[Series]]:
         for batch in batches:
             yield batch
             self._counted += len(batch)
-            _say(Reply(progress=Progress(self._counted)))
+            self._tell()
 
     def _summary(self, groups: list[Group], skipped: Counter[str] | None = None) -> Summary:
         source = self._request.source

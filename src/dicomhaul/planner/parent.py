@@ -10,11 +10,11 @@ from anyio.streams.text import TextReceiveStream
 
 from dicomhaul.errors import CohortError
 from dicomhaul.plan.estimate import Summary
-from dicomhaul.planner.request import REPLY_JSON, REQUEST_JSON, PlanRequest, Reply
+from dicomhaul.planner.request import REPLY_JSON, REQUEST_JSON, PlanRequest, Progress, Reply
 
 
-async def plan(request: PlanRequest, on_progress: Callable[[int], None] = lambda _: None) -> Summary:
-    """Resolve a cohort in a child process; `on_progress` is told how many series were found so far.
+async def plan(request: PlanRequest, on_progress: Callable[[Progress], None] = lambda _: None) -> Summary:
+    """Resolve a cohort in a child process; `on_progress` is told how far it is.
 
     Raises CohortError, ConfigError, SourceError, TransferError or LedgerError: whatever stopped the child. A cancelled
     call stops the child, and what it had not committed is gone.
@@ -31,7 +31,7 @@ async def plan(request: PlanRequest, on_progress: Callable[[int], None] = lambda
                 process.kill()
 
 
-async def _converse(process: Process, request: PlanRequest, on_progress: Callable[[int], None]) -> Summary:
+async def _converse(process: Process, request: PlanRequest, on_progress: Callable[[Progress], None]) -> Summary:
     assert process.stdin is not None  # noqa: S101 - asked for above, like the other two
     assert process.stdout is not None  # noqa: S101
     assert process.stderr is not None  # noqa: S101
@@ -52,7 +52,7 @@ async def _converse(process: Process, request: PlanRequest, on_progress: Callabl
                 for line in lines:
                     last = REPLY_JSON.validate_json(line)
                     if last.progress is not None:
-                        on_progress(last.progress.series)
+                        on_progress(last.progress)
         except anyio.BrokenResourceError:
             pass  # it died before it listened; what it said on stderr tells why
         await process.wait()

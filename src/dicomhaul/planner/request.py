@@ -46,23 +46,25 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Series found so far."""
+    """Series found so far, and requests sent to find them."""
 
     series: int
+    requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The cohort could not be resolved: the class of the error, and its message."""
+    """The cohort could not be resolved: the class of the error, its message, and `until_s` of a quota."""
 
     error: str
     message: str
+    until_s: float = 0.0
 
     def as_error(self) -> HaulError:
         """The error as the parent raises it."""
         kind = getattr(errors, self.error, errors.CohortError)
         if kind is errors.QuotaExhausted:
-            return errors.QuotaExhausted(self.message, until_s=0.0)
+            return errors.QuotaExhausted(self.message, until_s=self.until_s)
         raised: HaulError = kind(self.message)
         return raised
 

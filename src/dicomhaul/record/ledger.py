@@ -31,6 +31,7 @@ class CohortRow(NamedTuple):
     fingerprint: str
     query: str  # JSON
     source: str
+    profile: str | None
     planned_at: str
 
 
@@ -170,7 +171,9 @@ class Ledger:
     def cohorts(self) -> list[CohortRow]:
         """Everything that was asked for here, oldest first."""
         with _guard(self.path):
-            rows = self._db.execute("SELECT id, name, fingerprint, query, source, planned_at FROM cohort ORDER BY id")
+            rows = self._db.execute(
+                "SELECT id, name, fingerprint, query, source, profile, planned_at FROM cohort ORDER BY id"
+            )
             return [CohortRow._make(row) for row in rows]
 
     def plan_cohort(
@@ -180,6 +183,7 @@ class Ledger:
         fingerprint: str,
         query: str,
         source: str,
+        profile: str | None = None,
         planned_at: str,
         rows: Iterable[Series],
         cut_above_bytes: int,
@@ -193,10 +197,10 @@ class Ledger:
         with self.transaction():
             db = self._db
             db.execute(
-                "INSERT INTO cohort (name, fingerprint, query, source, planned_at, missing) "
-                "VALUES (?, ?, ?, ?, ?, '[]') "
-                "ON CONFLICT (fingerprint) DO UPDATE SET planned_at = excluded.planned_at, source = excluded.source",
-                (name, fingerprint, query, source, planned_at),
+                "INSERT INTO cohort (name, fingerprint, query, source, profile, planned_at, missing) "
+                "VALUES (?, ?, ?, ?, ?, ?, '[]') ON CONFLICT (fingerprint) DO UPDATE SET "
+                "planned_at = excluded.planned_at, source = excluded.source, profile = excluded.profile",
+                (name, fingerprint, query, source, profile, planned_at),
             )
             (cohort_id,) = db.execute("SELECT id FROM cohort WHERE fingerprint = ?", (fingerprint,)).fetchone()
             load_incoming(db, rows)

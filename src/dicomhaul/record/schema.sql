@@ -12,6 +12,7 @@ CREATE TABLE cohort (            -- one row for each distinct thing that was ask
     fingerprint TEXT NOT NULL UNIQUE,   -- query, index version, source, layout: the same again skips planning
     query       TEXT NOT NULL,          -- model.Query as JSON, for `resume`
     source      TEXT NOT NULL,          -- SOURCE as the user gave it, without credentials
+    profile     TEXT,                   -- --profile likewise; NULL: the source says it itself
     planned_at  TEXT NOT NULL,
     missing     TEXT NOT NULL           -- what was named and nobody has: JSON list of [study, series, sop, reason]
 );

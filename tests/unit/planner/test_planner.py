@@ -120,13 +120,13 @@ def test_an_error_of_an_unknown_kind_is_still_one() -> None:
 @pytest.mark.anyio
 async def test_a_plan_is_added_up_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    told: list[int] = []
+    told: list[Progress] = []
     with origin_thread(made_up_catalog(2, 3, 4)) as origin:
         summary = await plan(request_for(origin.url), told.append)
     assert summary.total.series == 3
     assert summary.total.instances == 9
-    assert told == sorted(told)
-    assert told[-1] == 3
+    assert [each.series for each in told] == sorted(each.series for each in told)
+    assert told[-1] == Progress(series=3, requests=len(origin.requests))
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - Path.iterdir is not for async code
 
 
