@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from dicomhaul.errors import LedgerError
 from dicomhaul.model import Failure
 
 if TYPE_CHECKING:
@@ -87,7 +88,11 @@ class Report:
 
     @property
     def paths(self) -> Iterator[Path]:
-        """Yield the absolute path of every instance at the destination, by series."""
+        """Yield the absolute path of every instance at the destination, by series.
+
+        Raises LedgerError without an index.
+        """
+        self._require_index()
         import pyarrow.parquet as pq  # noqa: PLC0415 - heavy, and not every caller asks
 
         with pq.ParquetFile(self.dest / "index.parquet") as index:
@@ -96,7 +101,15 @@ class Report:
                     yield self.dest / path
 
     def to_dataframe(self) -> "pd.DataFrame":
-        """Return `DEST/index.parquet` as a pandas DataFrame: a row for each instance at the destination."""
+        """Return `DEST/index.parquet` as a pandas DataFrame: a row for each instance at the destination.
+
+        Raises LedgerError without an index.
+        """
+        self._require_index()
         import pandas as pd  # noqa: PLC0415 - heavy, and not every caller asks
 
         return pd.read_parquet(self.dest / "index.parquet")
+
+    def _require_index(self) -> None:
+        if not (self.dest / "index.parquet").is_file():
+            raise LedgerError(f"{self.dest} has no index.parquet: nothing landed, or the run was stopped; run it again")

@@ -294,7 +294,7 @@ class _Run:
 
     async def _write_index(self) -> None:
         command = [sys.executable, "-P", "-m", _INDEX_CHILD, str(self._at.place.ledger), str(self._dest / INDEX_NAME)]
-        done = await anyio.run_process(command, check=False, stderr=subprocess.PIPE)
+        done = await anyio.run_process(command, check=False, stderr=subprocess.PIPE, start_new_session=True)
         if done.returncode != 0:
             why = done.stderr.decode(errors="replace").strip().splitlines()
             self._error = LandingError(f"cannot write {INDEX_NAME}: {why[-1] if why else 'the writer died'}")

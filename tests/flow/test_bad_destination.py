@@ -50,7 +50,7 @@ def mounted(place: Path, *options: str) -> Iterator[bool]:
         yield allowed
     finally:
         if allowed:
-            subprocess.run(["umount", place], check=True)
+            subprocess.run(["umount", "--lazy", place], check=True)  # a process that ends may still hold it
 
 
 def limit_files() -> None:

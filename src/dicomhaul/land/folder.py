@@ -89,16 +89,17 @@ class Folder:
         except OSError as error:
             raise landing_error(error, "sync a folder of the destination") from error
 
-    def sweep(self, *, keep: Iterable[str] = ()) -> int:
-        """Delete what an interrupted run left in staging, except `keep`; return how many files."""
-        kept = set(keep)
+    def sweep(self) -> int:
+        """Delete what an interrupted run left in staging; return how many files. Raises LandingError."""
         swept = 0
-        with os.scandir(self.staging) as entries:
-            for entry in entries:
-                if entry.name not in kept:
+        try:
+            with os.scandir(self.staging) as entries:
+                for entry in entries:
                     with contextlib.suppress(FileNotFoundError):
                         Path(entry.path).unlink()
                         swept += 1
+        except OSError as error:
+            raise landing_error(error, f"clear {self.staging}") from error
         return swept
 
     def path(self, folder: str, sop: str) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
+from dicomhaul.errors import CohortError
 from dicomhaul.model import Series
 from dicomhaul.plan.order import weight
 
@@ -90,12 +91,27 @@ def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, cut_above_bytes: i
     if selected:
         db.execute(
             "INSERT OR IGNORE INTO instance (series_id, sop, state) SELECT s.id, n.sop, 0 FROM selected n "
-            "JOIN series s ON s.series = n.series AND s.study = n.study WHERE NOT s.whole OR s.state <> 1"
+            "JOIN series s ON s.series = n.series AND s.study = n.study"
+        )
+        db.execute(
+            "UPDATE series SET state = 0, proof = NULL WHERE whole AND state <> 0 AND "
+            "(series, study) IN (SELECT series, study FROM selected) AND "
+            "EXISTS (SELECT 1 FROM instance i WHERE i.series_id = series.id AND i.state = 0)"
         )
         db.execute(
             "UPDATE series SET expected = (SELECT count(*) FROM instance i WHERE i.series_id = series.id), "
             "state = CASE WHEN EXISTS (SELECT 1 FROM instance i WHERE i.series_id = series.id AND i.state = 0) "
             "THEN 0 ELSE state END WHERE NOT whole AND (series, study) IN (SELECT series, study FROM selected)"
+        )
+    shared = db.execute(
+        "SELECT one.series FROM series one JOIN series other ON other.series = one.series AND other.id > one.id "
+        "AND other.folder = one.folder WHERE one.series IN "
+        "(SELECT series FROM series GROUP BY series HAVING count(*) > 1) LIMIT 1"
+    ).fetchone()
+    if shared is not None:
+        raise CohortError(
+            f"two studies hold the series {shared[0]}, and the layout gives both the same folder: "
+            "name {StudyInstanceUID} in it"
         )
     db.execute("DELETE FROM member WHERE cohort_id = ?", (cohort_id,))
     # The first cohort of a destination has all of its series, and needs no join.

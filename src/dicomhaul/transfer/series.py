@@ -60,20 +60,26 @@ class SeriesHaul:
 
     async def run(self) -> SeriesOutcome:
         """Bring what is missing. Raises SourceError or LandingError, which concern more than this series."""
-        work = self._work
-        if not work.whole:
+        outcome = await self._whole() if self._work.whole else SeriesOutcome(proof=Proof.INVENTORY)
+        if outcome.proof is not None:
+            # What is wanted by name (selected, or damaged) is wanted whatever the number of those that are there.
             missing = await self._singly(self._wanted)
-            return self._outcome(missing, Proof.INVENTORY)
+            if missing:
+                return self._outcome(missing, outcome.proof)
+        return outcome
+
+    async def _whole(self) -> SeriesOutcome:
+        work = self._work
         error = await self._as_series()
         if error is None and work.expected is not None and len(self.landed) >= work.expected:
-            return await self._counted(work.expected)
+            return self._counted(work.expected)
         if isinstance(error, (RetryableError, Forbidden)):  # more requests would meet the same answer
             return SeriesOutcome(reason=str(error))
         return await self._reconcile(error)
 
-    async def _counted(self, expected: int) -> SeriesOutcome:
-        """As many as expected are there. One that is known by name and is not (a damaged one) comes all the same."""
-        outcome = self._outcome(await self._singly(self._wanted), Proof.COUNT)
+    def _counted(self, expected: int) -> SeriesOutcome:
+        """As many as expected are there, or more."""
+        outcome = SeriesOutcome(proof=Proof.COUNT)
         if len(self.landed) > expected:
             outcome.notes.append(
                 f"series {self._work.series} has {len(self.landed)} instances; {expected} were expected"

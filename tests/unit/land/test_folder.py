@@ -127,12 +127,19 @@ def test_an_error_of_another_kind_is_a_landing_error(tmp_path: Path, monkeypatch
     assert type(caught.value) is LandingError
 
 
-def test_the_sweep_leaves_what_it_is_told_to_keep(tmp_path: Path) -> None:
+def test_the_sweep_empties_staging(tmp_path: Path) -> None:
     folder = prepared_folder(tmp_path)
-    for name in ("1.part", "2.part", "3.part"):
+    for name in ("1.part", "2.part"):
         (folder.staging / name).write_bytes(b"")
-    assert folder.sweep(keep=["2.part"]) == 2
-    assert [path.name for path in folder.staging.iterdir()] == ["2.part"]
+    assert folder.sweep() == 2
+    assert list(folder.staging.iterdir()) == []
+
+
+def test_what_cannot_be_swept_is_a_landing_error(tmp_path: Path) -> None:
+    folder = prepared_folder(tmp_path)
+    (folder.staging / "folder").mkdir()
+    with pytest.raises(LandingError, match="clear"):
+        folder.sweep()
 
 
 def test_the_private_folder_is_private(tmp_path: Path) -> None:

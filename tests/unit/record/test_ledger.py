@@ -132,6 +132,23 @@ def test_a_series_uid_may_stand_in_two_studies(ledger: Ledger) -> None:
     assert list(ledger.iter_landed(series=("2.2", "1.1"))) == []
 
 
+def test_two_studies_may_not_share_a_folder(ledger: Ledger) -> None:
+    rows = [series_row("1.1", study=study)._replace(folder="same") for study in ("2.1", "2.2")]
+    with pytest.raises(CohortError, match="StudyInstanceUID"):
+        write_cohort(ledger, rows)
+    assert ledger.cohorts() == []
+
+
+def test_an_unknown_instance_reopens_a_complete_series(ledger: Ledger) -> None:
+    write_cohort(ledger, [series_row("1.1", expected=1)], name="a")
+    land(ledger, 1, "4.1")
+    write_cohort(ledger, [series_row("1.1", expected=1, instances=["4.2"])], name="b")
+    (work,) = ledger.iter_series(State.PLANNED)
+    assert work.whole
+    assert ledger.known(1).landed == {"4.1": 10}
+    assert ledger.known(1).wanted == ["4.2"]
+
+
 def test_a_new_revision_forgets_the_old_instances(ledger: Ledger) -> None:
     write_cohort(ledger, [series_row("1.1", expected=2, revision="a")], name="v1")
     land(ledger, 1, "4.1", "4.2")

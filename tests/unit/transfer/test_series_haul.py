@@ -107,6 +107,14 @@ async def test_an_instance_that_is_wanted_by_name_comes_although_the_count_is_re
     assert set(bench.taken) == {SOPS[0]}
 
 
+async def test_what_is_wanted_by_name_and_nowhere_is_named() -> None:
+    bench = Bench(SMALL)
+    outcome = await bench.haul(expected=None, wanted=["9.9"])
+    assert outcome.proof is None
+    assert list(outcome.missing) == ["9.9"]
+    assert bench.taken == SMALL
+
+
 async def test_a_well_formed_answer_that_lacks_instances_is_completed_singly() -> None:
     bench = Bench(SMALL)
     bench.source.withheld = {"4.3", "4.5"}
