@@ -42,8 +42,8 @@ class Workload:
 
 
 WORKLOADS = {
-    "ct": Workload("CT, 525 KB", series=16, instances=120, pixel_bytes=518_000),
-    "mr": Workload("MR, 9 KB", series=8, instances=2_000, pixel_bytes=6_400),
+    "ct": Workload("CT, 525 KB", series=48, instances=120, pixel_bytes=518_000),
+    "mr": Workload("MR, 9 KB", series=32, instances=2_000, pixel_bytes=6_400),
 }
 
 
