@@ -58,7 +58,8 @@ def print_report(report: Report) -> None:
     if report.bytes_discarded or report.retries or report.throttled:
         say(
             f"  {human_count(report.requests, 'requests')}, {report.retries:,} tried again, "
-            f"{report.throttled:,} throttled; {human_bytes(report.bytes_discarded)} came twice or damaged and were not kept"
+            f"{report.throttled:,} throttled; "
+            f"{human_bytes(report.bytes_discarded)} came twice or damaged and were not kept"
         )
     for failure in report.failures[:_SHOWN_FAILURES]:
         what = f"instance {failure.sop}" if failure.sop else f"series {failure.series}"
