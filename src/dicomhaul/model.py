@@ -36,12 +36,11 @@ def is_identifier(text: str) -> bool:
 
 
 class State(enum.IntEnum):
-    """How far a series or an instance is, as the ledger stores it. RUNNING and WAITING live in memory only."""
+    """How far a series or an instance is, as the ledger stores it. That a series is being brought is nowhere stored."""
 
     PLANNED = 0
     LANDED = 1
     FAILED = 2
-    SKIPPED = 3
 
 
 class Proof(enum.StrEnum):

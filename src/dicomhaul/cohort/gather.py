@@ -1,6 +1,5 @@
 """What a query names by itself, before any search: its target words and its manifests, read from disk."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,6 @@ class Wanted:
 
     collections: tuple[str, ...]
     entries: list[Entry]  # from manifests and from UIDs on the command line, each once
-    digest: str  # SHA-256 over the manifests' text, '' without a manifest: a file can change under its name
 
 
 def gather(query: Query) -> Wanted:
@@ -30,15 +28,9 @@ def gather(query: Query) -> Wanted:
     elif targets.stdin:
         raise CohortError("nothing came by standard input for the target -")
     entries = [Entry(uid=uid) for uid in targets.uids] + [Entry(crdc=uuid) for uuid in targets.crdc]
-    sha256 = hashlib.sha256()
     for name, text in texts:
         entries += parse_manifest(text, name)
-        sha256.update(text.encode("utf-8", "surrogatepass") + b"\0")
-    return Wanted(
-        collections=targets.collections,
-        entries=list(dict.fromkeys(entries)),
-        digest=sha256.hexdigest() if texts else "",
-    )
+    return Wanted(targets.collections, list(dict.fromkeys(entries)))
 
 
 def _read_text(path: str) -> str:

@@ -4,14 +4,13 @@
 by `iter_rows`, a batch at a time, so that memory does not grow with the cohort.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import duckdb
 
-from dicomhaul.cohort.gather import Wanted, gather
+from dicomhaul.cohort.gather import gather
 from dicomhaul.cohort.manifest import Entry
 from dicomhaul.cohort.names import unknown_name
 from dicomhaul.cohort.narrow import narrow
@@ -48,13 +47,11 @@ class IdcCohort:
     Attributes:
         idc_version: number of the IDC release, such as 25.
         missing: what the query names and the index does not have, in the query's order.
-        digest: names the index and the manifests that were read; equal digests and equal queries mean equal rows.
     """
 
-    def __init__(self, box: Sandbox, shelf: Shelf, wanted: Wanted, missing: tuple[Entry, ...]) -> None:
+    def __init__(self, box: Sandbox, shelf: Shelf, missing: tuple[Entry, ...]) -> None:
         self.idc_version = shelf.idc_version
         self.missing = missing
-        self.digest = index_digest(shelf.index_version, wanted)
         self._db = box.db
 
     def groups(self, *, over_bytes: int | None = None) -> list[Group]:
@@ -99,11 +96,6 @@ class IdcCohort:
         return str(name)
 
 
-def index_digest(index_version: str, wanted: Wanted) -> str:
-    """Return a digest of the index (by its version, which never changes its content) and of the manifests read."""
-    return hashlib.sha256(f"idc-index-data {index_version}\0{wanted.digest}".encode()).hexdigest()
-
-
 @contextmanager
 def open_idc(
     query: Query, *, shelf: Shelf | None = None, notice: Callable[[str], None] | None = None
@@ -123,7 +115,7 @@ def open_idc(
     shelf = Shelf(notice=notice) if shelf is None else shelf
     box = Sandbox(shelf)
     try:
-        yield IdcCohort(box, shelf, wanted, narrow(box, shelf, query, wanted))
+        yield IdcCohort(box, shelf, narrow(box, shelf, query, wanted))
     finally:
         box.close()
 

@@ -19,11 +19,9 @@ class Receiver:
         self._skimmer: Skimmer | None = None  # None: the rest of this part does not matter
         self._named = False
         self.error: DamagedError | None = None
-        self.parts = 0
 
     def begin(self, headers: Mapping[str, str]) -> None:  # noqa: ARG002 - they say nothing that the bytes don't
         """A part begins."""
-        self.parts += 1
         self._skimmer = Skimmer()
         self._named = False
         self._sink.begin()

@@ -99,8 +99,8 @@ class DataSetWalk:
     """
 
     __slots__ = (
-        "_base", "_depth", "_encoding", "_fresh", "_held", "_implicit_depth", "_need", "_offset", "_skip", "_step",
-        "_wanted", "found", "lost_at", "size",
+        "_base", "_depth", "_encoding", "_held", "_implicit_depth", "_need", "_offset", "_skip", "_step", "_wanted",
+        "found", "lost_at", "size",
     )  # fmt: skip
 
     def __init__(self, encoding: Encoding) -> None:
@@ -110,7 +110,6 @@ class DataSetWalk:
         self._base = self._encoding = encoding
         self._depth = 0
         self._implicit_depth = 0  # where implicit VR began inside explicit VR; 0: nowhere
-        self._fresh = True  # a data set begins: its first element tells the VR encoding
         self._skip = 0  # bytes of a value that are still to pass
         self._held = b""  # the beginning of an element
         self._need = 8  # how many bytes of it must be there to go on

@@ -15,7 +15,6 @@ from dicomhaul.errors import NotDicom
 STUDY_UID = "0020000D"
 SERIES_UID = "0020000E"
 SOP_UID = "00080018"
-SOP_CLASS_UID = "00080016"
 MODALITY = "00080060"
 PATIENT_ID = "00100020"
 SERIES_INSTANCES = "00201209"  # Number of Series Related Instances

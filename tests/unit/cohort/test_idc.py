@@ -432,13 +432,3 @@ def test_an_empty_cohort_shows_no_patient_and_no_sql(shelf: Shelf, index: duckdb
 )
 def test_questions_that_make_no_sense(shelf: Shelf, query: Query, why: str) -> None:
     assert why in error_of(query, shelf)
-
-
-def test_the_digest_follows_the_manifest(shelf: Shelf) -> None:
-    def digest(query: Query) -> str:
-        with open_idc(query, shelf=shelf) as cohort:
-            return cohort.digest
-
-    assert digest(Query(targets=(PHANTOM,))) == digest(Query(collection=("nlst",)))
-    uid = next(iter(uids_of(Query(targets=(PHANTOM,)), shelf)))
-    assert digest(Query(manifest=uid)) != digest(Query(targets=(PHANTOM,)))

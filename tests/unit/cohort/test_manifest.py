@@ -240,17 +240,6 @@ def test_targets_and_manifests_are_gathered_together(tmp_path: Path) -> None:
     assert wanted.entries == [Entry(uid="1.2.4"), Entry(crdc=A), Entry(uid="1.2.3"), Entry(crdc=B)]
 
 
-def test_a_changed_manifest_has_another_digest(tmp_path: Path) -> None:
-    path = tmp_path / "m.txt"
-    path.write_text("1.2.3\n")
-    query = Query(targets=(str(path),))
-    before = gather(query).digest
-    assert gather(query).digest == before
-    path.write_text("1.2.4\n")
-    assert gather(query).digest != before
-    assert gather(Query(targets=("nlst",))).digest == ""
-
-
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     latin = tmp_path / "m.csv"
     latin.write_bytes(b"1.2.3\n# caf\xe9\n")
