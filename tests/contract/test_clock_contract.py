@@ -31,8 +31,16 @@ async def test_time_never_runs_backwards(clock: Clock) -> None:
 
 
 async def test_no_sleep_at_all_lets_others_go_on(clock: Clock) -> None:
-    await clock.sleep(0)
-    await clock.sleep(-1)
+    ran: list[float] = []
+
+    async def other(seconds: float) -> None:
+        ran.append(seconds)
+
+    async with anyio.create_task_group() as group:
+        for seconds in (0, -1):
+            group.start_soon(other, seconds)
+            await clock.sleep(seconds)
+            assert ran[-1:] == [seconds]
 
 
 async def test_shorter_sleepers_wake_first(clock: Clock) -> None:

@@ -1,7 +1,6 @@
 """A destination takes instances by renaming, syncs what it touched, and follows no link out of itself."""
 
 import errno
-import os
 from pathlib import Path
 
 import pytest
@@ -11,31 +10,12 @@ from dicomhaul.land.folder import Folder, instance_path
 from dicomhaul.land.writer import Staged
 from support.failing import FailingCalls
 from support.fakes import prepared_folder
+from support.syncs import Syncs
 
 
 def stage(folder: Folder, sop: str, *, place: str = "a/b", content: bytes = b"x") -> Staged:
     (folder.staging / f"{sop}.part").write_bytes(content)
     return Staged(1, place, sop, len(content), bytes(16), f"{sop}.part")
-
-
-class Syncs:
-    """Notes which folders are synced."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._inodes: list[int] = []
-        real = os.fsync
-
-        def fsync(fd: int) -> None:
-            self._inodes.append(os.fstat(fd).st_ino)
-            real(fd)
-
-        monkeypatch.setattr(os, "fsync", fsync)
-
-    def take(self, root: Path) -> list[str]:
-        """Return what was synced since the last call, relative to `root`, sorted."""
-        names = {path.stat().st_ino: path.relative_to(root).as_posix() for path in (root, *root.rglob("*"))}
-        inodes, self._inodes = self._inodes, []
-        return sorted(names[inode] for inode in inodes)
 
 
 def test_staged_parts_get_their_place(tmp_path: Path) -> None:

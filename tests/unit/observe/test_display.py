@@ -33,9 +33,11 @@ def test_the_stream_decides_how() -> None:
     assert isinstance(choose_display(tally, stream, quiet=False, terminal=True), Moving)
 
 
-def test_silence_is_silent() -> None:
+def test_silence_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
     with Silence() as shown:
         shown.observe(PLANNED)
+        shown.observe(FAILED)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_lines_tell_totals_rate_and_time_left() -> None:

@@ -4,7 +4,7 @@ import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from dicomhaul.errors import DiskFull, HaulError, LedgerError
 from dicomhaul.events import Tally
 from dicomhaul.land.folder import Folder
 from dicomhaul.land.writer import Staged
-from dicomhaul.model import Proof, State
+from dicomhaul.model import Proof, Receipt, State
 from dicomhaul.ports import Ledger as LedgerPort
 from dicomhaul.record import recorder as recorder_room
 from dicomhaul.record.ledger import Ledger
@@ -27,6 +27,7 @@ from dicomhaul.record.recorder import Recorder
 from dicomhaul.record.recovery import intent_batch, recover
 from support.failing import FailingCalls
 from support.fakes import prepared_folder, series_row, write_cohort
+from support.syncs import Syncs
 
 FOLDER = "2.25.1/1.1"
 CONTENT = {f"4.{number}": bytes([number]) * 100 for number in range(6)}
@@ -177,11 +178,10 @@ def assert_all_there(bench: Bench, sops: set[str]) -> None:
     renamed=st.sets(st.sampled_from(sorted(CONTENT))),
     damaged=st.sets(st.sampled_from(sorted(CONTENT))),
     gone=st.sets(st.sampled_from(sorted(CONTENT))),
-    received=st.booleans(),
 )
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_crash_between_intent_and_receipt(
-    tmp_path_factory: pytest.TempPathFactory, renamed: set[str], damaged: set[str], gone: set[str], *, received: bool
+    tmp_path_factory: pytest.TempPathFactory, renamed: set[str], damaged: set[str], gone: set[str]
 ) -> None:
     """A process that dies leaves an intent and some renames; a disk that dies leaves files that are none."""
     with open_bench(tmp_path_factory.mktemp("d")) as bench:
@@ -217,6 +217,30 @@ def test_an_older_instance_in_place_is_not_taken_for_the_new_one(bench: Bench) -
     assert_all_there(bench, {"4.1"})
 
 
+@pytest.mark.parametrize("moved", [True, False])
+def test_what_is_adopted_is_on_the_disk_before_it_is_recorded(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, *, moved: bool
+) -> None:
+    """Neither the rename of the run that died nor the folders that it made may have been synced."""
+    batch = bench.stage("4.1")
+    with bench.ledger.transaction():
+        bench.ledger.add_intent(intent_batch(batch))
+    if moved:
+        bench.folder.move(batch)
+    bench.reopen()
+    syncs = Syncs(monkeypatch)
+    synced: list[str] = []
+    add_receipts = bench.ledger.add_receipts
+
+    def add(receipts: Iterable[Receipt]) -> None:
+        synced.extend(syncs.take(bench.folder.root))
+        add_receipts(receipts)
+
+    monkeypatch.setattr(bench.ledger, "add_receipts", add)
+    assert recover(bench.ledger, bench.folder) == 1
+    assert synced == [".", "2.25.1", FOLDER]
+
+
 def test_a_full_disk_while_adopting_leaves_the_intent(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     with bench.ledger.transaction():
         bench.ledger.add_intent(intent_batch(bench.stage("4.0", "4.1")))
@@ -248,13 +272,16 @@ class _Hurt(HaulError):
 
 @pytest.mark.parametrize("error", [_Hurt("hurt"), ValueError("surprise"), sqlite3.OperationalError("disk I/O error")])
 def test_a_change_that_fails_takes_its_round_with_it(bench: Bench, error: Exception) -> None:
-    recorder = Recorder(bench.ledger, bench.folder, Tally())
+    tally = Tally()
+    committed: list[str] = []
+    recorder = Recorder(bench.ledger, bench.folder, tally)
 
     def fail(_: LedgerPort) -> None:
         raise error
 
     recorder.staged(bench.stage("4.0"))
-    recorder.change(fail)
+    recorder.change(fail, lambda: committed.append("failed"))
+    recorder.change(lambda _: None, lambda: committed.append("in its round"))
     recorder.start()
     with pytest.raises(HaulError):
         recorder.ask(lambda ledger: ledger.known(1)).result(60)
@@ -262,6 +289,8 @@ def test_a_change_that_fails_takes_its_round_with_it(bench: Bench, error: Except
     with pytest.raises(type(recorder.error), match=str(error)):
         recorder.close()
     assert bench.recorded() == set()
+    assert committed == []
+    assert (tally.instances_landed, tally.bytes_landed) == (0, 0)
     bench.reopen()
     assert recover(bench.ledger, bench.folder) == 1
 
@@ -310,11 +339,13 @@ def test_a_commit_that_fails_is_rolled_back(bench: Bench) -> None:
 
 
 def test_a_full_disk_is_named_although_sqlite_rolled_back_by_itself(bench: Bench) -> None:
-    (pages,) = bench.ledger._db.execute("PRAGMA page_count").fetchone()
-    bench.ledger._db.execute(f"PRAGMA max_page_count={pages}")
-    with pytest.raises(LedgerError, match="full"), bench.ledger.transaction():
-        bench.ledger.add_intent("x" * 100_000)
-    bench.ledger._db.execute("PRAGMA max_page_count=1000000")
+    db = bench.ledger._db
+    db.execute(
+        "CREATE TEMP TRIGGER full BEFORE INSERT ON intent BEGIN SELECT RAISE(ROLLBACK, 'database or disk is full'); END"
+    )
+    with pytest.raises(LedgerError, match="disk is full"), bench.ledger.transaction():
+        bench.ledger.add_intent("[]")
+    db.execute("DROP TRIGGER full")
     with bench.ledger.transaction():
         bench.ledger.add_wanted(1, ["4.1"])
     assert bench.ledger.known(1).wanted == ["4.1"]

@@ -31,8 +31,9 @@ class Bench:
         self.taken: dict[str, bytes] = {}
         self.series_of: dict[str, int] = {}
 
-    def plan(self, *, expected: int | None = 3) -> None:
-        rows: list[Series] = [series_row(uid, expected=expected, size_bytes=n) for n, uid in enumerate(self.held)]
+    def plan(self, *, expected: int | None = 3, count: int = 40) -> None:
+        uids = list(self.held)[:count]
+        rows: list[Series] = [series_row(uid, expected=expected, size_bytes=n) for n, uid in enumerate(uids)]
         self.ledger.begin_leasing(write_cohort(self.ledger, rows))
 
     def open_sink(self, job: Job, folder: str, known: Collection[str]) -> MemorySink:
@@ -177,6 +178,57 @@ async def test_a_recorder_that_fails_stops_the_run(bench: Bench) -> None:
     with pytest.raises(LedgerError, match="broken"):
         await bench.run()
     assert len(bench.source.asked) < 40
+
+
+async def test_a_recorder_that_fails_when_everything_is_leased_stops_the_run(bench: Bench) -> None:
+    """Nobody asks the ledger for more: whoever finishes a series has to look."""
+    bench.plan(count=3)
+    last = anyio.Event()
+
+    async def break_recorder(job: Job, _: Sink) -> None:
+        if len(bench.source.asked) == 3:
+            await anyio.wait_all_tasks_blocked()  # the feed has ended
+            bench.recorder.error = LedgerError("broken")
+            last.set()
+
+    bench.source.before = break_recorder
+    with pytest.raises(LedgerError, match="broken"):
+        await bench.run(at_once=1)
+    assert last.is_set()
+
+
+async def test_as_many_wait_as_would_keep_the_slots_busy(bench: Bench) -> None:
+    """Exchanges that wait for the gate or for a retry hold no slot: there are two for each."""
+    bench.plan()
+    waiting: list[str] = []
+
+    async def wait(job: Job, _: Sink) -> None:
+        waiting.append(job.series)
+        await anyio.sleep_forever()
+
+    bench.source.before = wait
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.run)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    assert len(waiting) == len(set(waiting)) == 2 * 4
+
+
+async def test_the_first_error_is_the_one_that_is_told(bench: Bench) -> None:
+    bench.plan()
+
+    async def down(job: Job, _: Sink) -> None:
+        if len(bench.source.asked) == 8:
+            raise SourceDown("the first")
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class():
+            raise SourceDown("a consequence") from None
+
+    bench.source.before = down
+    with pytest.raises(SourceDown, match="the first"):
+        await bench.run()
+    assert len(bench.source.asked) == 8
 
 
 async def test_a_ledger_that_cannot_be_asked_stops_the_run(bench: Bench) -> None:

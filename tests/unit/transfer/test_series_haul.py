@@ -152,6 +152,7 @@ async def test_fewer_than_expected_without_an_inventory() -> None:
     outcome = await bench.haul(expected=9)
     assert outcome.proof is None
     assert outcome.reason == "8 of 9 instances came, and the source cannot list the others"
+    assert bench.asked == [None]
 
 
 async def test_a_source_that_lists_fewer_than_expected() -> None:
@@ -239,6 +240,32 @@ async def test_a_broken_answer_is_gone_on_with_whole_while_little_is_there() -> 
     assert bench.asked == [None, None]
 
 
+async def test_one_new_instance_is_progress() -> None:
+    bench = Bench(SMALL)
+    await cut_after(1, bench.source, Disconnected("reset"), times=8)
+    outcome = await bench.haul(expected=8)
+    assert outcome.proof is Proof.COUNT
+    assert bench.taken == SMALL
+    assert bench.asked == [None] * 8
+
+
+async def test_what_a_broken_answer_had_brought_is_landed_before_anything_else_is_asked_for() -> None:
+    bench = Bench(SMALL)
+    await cut_after(2, bench.source, Disconnected("reset"), times=2)
+    break_off = bench.source.before
+    assert break_off is not None
+    settled: list[bool] = []
+
+    async def look(job: Job, sink: Sink) -> None:
+        settled.extend(one.settled for one in bench.sinks[:-1])
+        await break_off(job, sink)
+
+    bench.source.before = look
+    assert (await bench.haul(expected=8)).proof is Proof.COUNT
+    assert settled == [True, True, True]
+    assert [sink.settled for sink in bench.sinks] == [True] * 3
+
+
 async def test_a_broken_answer_is_gone_on_with_singly_when_much_is_there() -> None:
     large = {sop: bytes(2_000_000) for sop in SOPS}
     bench = Bench(large)
@@ -291,6 +318,23 @@ async def test_a_refusal(error: TransferError, listed: bool) -> None:  # noqa: F
     assert (outcome.proof is Proof.INVENTORY) is listed
     if not listed:
         assert outcome.reason == "403"
+
+
+async def test_a_refusal_says_more_than_an_empty_inventory() -> None:
+    bench = Bench({})
+
+    async def refuse(job: Job, _: Sink) -> None:
+        raise NotFound("404 no such series")
+
+    bench.source.before = refuse
+    outcome = await bench.haul(expected=8)
+    assert bench.source.inventories == [SERIES]
+    assert (outcome.proof, outcome.reason) == (None, "404 no such series")
+
+
+async def test_a_source_that_lists_nothing_is_the_reason() -> None:
+    outcome = await Bench({}).haul(expected=8)
+    assert (outcome.proof, outcome.reason) == (None, "the source lists no instance of it")
 
 
 async def test_an_inventory_that_fails_fails_the_series() -> None:
