@@ -5,6 +5,7 @@ as SOURCE. Nothing in the code asks "is this Azure?": it asks the profile.
 """
 
 import fnmatch
+import re
 import tomllib
 from functools import cache
 from importlib import resources
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dicomhaul.errors import ConfigError
 
 MULTIPART_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+_CREDENTIALS = re.compile(r"[^/?#]*//[^/?#]*@")  # in front of a URL's host
 
 
 class _Table(BaseModel):
@@ -85,8 +87,7 @@ class Profile(_Table):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     description: str = ""
-    # Base URL, for a service that has only one; may hold {idc_version}, and what a user should not have put there.
-    url: str | None = Field(default=None, repr=False)
+    url: str | None = None  # base URL, for a service that has only one; may hold {idc_version}, never credentials
     hosts: list[str] = []  # glob patterns: a URL with such a host gets this profile
     ports: list[int] = []  # likewise, on any host
     index: Literal["idc"] | None = None  # cohorts for it are looked up in this index instead of by QIDO
@@ -117,13 +118,18 @@ def _read(text: str, where: str) -> Profile:
         if parent is not None:
             inherited = built_in(str(parent)).model_dump(exclude={"name", "description", "url", "hosts", "ports"})
             table = _merge(inherited, table)
-        return Profile.model_validate(table)
+        profile = Profile.model_validate(table)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where} is not valid TOML: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{where}: {field or 'profile'}: {first['msg']}") from None
+    if profile.url is not None and _CREDENTIALS.match(profile.url):
+        raise ConfigError(
+            f"{where}: url: put user and password into DICOMHAUL_USER and DICOMHAUL_PASSWORD, and say --auth basic"
+        )
+    return profile
 
 
 @cache

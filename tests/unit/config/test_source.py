@@ -90,12 +90,19 @@ def test_a_url_that_is_refused_is_not_shown(tail: str) -> None:
     assert SECRET not in str(caught.value)
 
 
-def test_credentials_in_a_profile_s_url_are_not_shown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("user", [f"user:{SECRET}", SECRET, f"a@b:{SECRET}"])
+def test_credentials_in_a_profile_s_url_are_refused_and_not_shown(user: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text(f'name = "mine"\nurl = "https://user:{SECRET}@pacs.example"')
-    spec = resolve_source(str(path))
-    assert spec.connection.password == SECRET
-    assert SECRET not in repr(spec)
+    path.write_text(f'name = "mine"\nurl = "https://{user}@pacs.example/{{idc_version}}"')
+    with pytest.raises(ConfigError, match="DICOMHAUL_PASSWORD") as caught:
+        resolve_source(str(path))
+    assert SECRET not in str(caught.value)
+
+
+def test_an_at_sign_in_the_path_of_a_profile_s_url_is_none_of_that(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\nurl = "https://pacs.example/a@b"')
+    assert resolve_source(str(path)).base_url == "https://pacs.example/a@b"
 
 
 @given(st.text(min_size=1, max_size=20), st.text(max_size=20))
