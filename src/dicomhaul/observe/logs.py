@@ -42,6 +42,7 @@ def log_event(event: Event) -> None:
     if _run_log.isEnabledFor(level):
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
         fields = {"event": name, **dataclasses.asdict(event)}
+        fields.pop("folder", None)  # its layout may hold patient data
         _run_log.log(level, "%s", sentence(event), extra={_FIELDS: fields})
 
 

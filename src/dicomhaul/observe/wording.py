@@ -33,8 +33,8 @@ def sentence(event: Event) -> str:
             if size_bytes is not None:
                 parts.append(size(size_bytes))
             text = f"planned: {', '.join(parts)}"
-        case SeriesLanded(_, series, folder, instances, proof):
-            text = f"complete: series {series}, {instances:,} instances in {folder} (proof: {proof})"
+        case SeriesLanded(_, series, _, instances, proof):  # its folder may hold patient data
+            text = f"complete: series {series}, {instances:,} instances (proof: {proof})"
         case SeriesFailed(_, series, missing, reason):
             lacks = "" if missing is None else f", {missing:,} instances missing"
             text = f"failed: series {series}{lacks}: {reason}"

@@ -60,6 +60,15 @@ def test_every_event_is_one_line_whatever_it_holds(tmp_path: Path, form: str) ->
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
+def test_a_folder_which_may_be_named_for_a_patient_is_not_logged(tmp_path: Path, form: str) -> None:
+    with open_logs(level="debug", file=tmp_path / "log", form=form):  # type: ignore[arg-type]
+        log_event(events.SeriesLanded("1.1", "1.2", "Doe^Jane/1.2", 4, "count"))
+    raw = (tmp_path / "log").read_text(encoding="utf-8")
+    assert "complete: series 1.2, 4 instances (proof: count)" in raw
+    assert "Jane" not in raw
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
 def test_secrets_are_hidden_in_message_fields_and_traceback(tmp_path: Path, form: str) -> None:
     logger = logging.getLogger("dicomhaul.net.session")
     with open_logs(level="debug", file=tmp_path / "log", form=form):  # type: ignore[arg-type]
