@@ -9,7 +9,7 @@ import typer
 
 from dicomhaul.config.options import HaulOptions
 from dicomhaul.config.source import Connection
-from dicomhaul.errors import ConfigError
+from dicomhaul.errors import CohortError, ConfigError
 from dicomhaul.model import Query
 
 _COHORT = "Cohort"
@@ -234,13 +234,13 @@ def query_from(
     everything: bool,
     limit_series: int | None,
 ) -> Query:
-    """Build the query of `plan` and `pull`; reads standard input for the target `-`. Raises ConfigError."""
+    """Build the query of `plan` and `pull`. Reads standard input for `-`. Raises ConfigError, CohortError."""
     words = tuple(targets or ())
     if any(not word for word in words):
         raise ConfigError("an empty TARGET means nothing; use --all for everything that a server has")
     query = Query(
         targets=words,
-        manifest=sys.stdin.read() if "-" in words else None,
+        manifest=read_stdin() if "-" in words else None,
         collection=split_commas(collection),
         modality=split_commas(modality),
         patient=split_commas(patient),
@@ -260,6 +260,15 @@ def query_from(
             "say what to bring: a TARGET, a filter, --sql, --search, or --all for everything a server has"
         )
     return query
+
+
+def read_stdin() -> str:
+    """Return the manifest that comes by standard input. Raises CohortError where it is no text."""
+    from dicomhaul.cohort.gather import STDIN, read_manifest  # noqa: PLC0415 - rarely
+
+    if sys.stdin is None:  # closed by who started us
+        raise CohortError("there is no standard input for the target -")
+    return read_manifest(sys.stdin.buffer, STDIN)
 
 
 def connection_from(
