@@ -149,6 +149,10 @@ class Failure:
     sop: str | None
     reason: str
 
+    def as_json(self) -> dict[str, str | None]:
+        """Return it as `--json` lists it."""
+        return {"study": self.study, "series": self.series, "sop": self.sop, "reason": self.reason}
+
 
 @dataclass(frozen=True, slots=True)
 class Query:

@@ -1,15 +1,17 @@
 """What became of a run, as one frozen value."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dicomhaul.errors import LedgerError
 from dicomhaul.model import Failure
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from dicomhaul.record.ledger import Standing
 
 RunState = Literal["complete", "partial", "paused", "interrupted", "failed"]
 
@@ -75,15 +77,30 @@ class Report:
     elapsed_s: float = 0.0
     failures: tuple[Failure, ...] = ()
 
+    @classmethod
+    def at_rest(
+        cls, dest: Path, state: RunState, reason: str, standing: "Standing", failures: Sequence[Failure]
+    ) -> Self:
+        """Say where a destination stands while nothing runs: nothing was asked for, and nothing landed."""
+        return cls(
+            dest=dest,
+            state=state,
+            reason=reason,
+            series_planned=standing.series_planned,
+            series_complete=standing.series_complete,
+            series_failed=standing.series_failed,
+            instances_expected=standing.instances_expected,
+            instances_present=standing.instances_present,
+            instances_failed=standing.instances_failed,
+            failures=tuple(failures),
+        )
+
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` prints; only types that JSON has."""
         table = asdict(self)
         table["dest"] = str(self.dest)
         table["elapsed_s"] = round(self.elapsed_s, 3)
-        table["failures"] = [
-            {"study": each.study, "series": each.series, "sop": each.sop, "reason": each.reason}
-            for each in self.failures
-        ]
+        table["failures"] = [each.as_json() for each in self.failures]
         return table
 
     @property

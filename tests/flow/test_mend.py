@@ -95,6 +95,7 @@ def test_a_file_that_is_gone_comes_again_when_asked_to_look(catalog: Catalog, tm
         origin.requests.clear()
         status = run_command("status", tmp_path, "--json")
         assert (status.code, status.json["state"], status.json["instances_present"]) == (0, "complete", len(good))
+        assert status.json["reason"] == ""
         assert run_command("resume", tmp_path, "--json").json["state"] == "complete"
         assert origin.requests == []
 
@@ -107,6 +108,11 @@ def test_what_failed_is_tried_by_the_next_run(catalog: Catalog, tmp_path: Path) 
         first = run_command(*words)
         assert (first.code, first.json["series_failed"], first.json["series_complete"]) == (3, 1, 1)
         assert [failure["series"] for failure in first.json["failures"]] == [failing.series]
+        for looked in (run_command(name, tmp_path, "--json") for name in ("status", "verify")):
+            assert (looked.code, looked.json["state"]) == (3, "partial")
+            assert looked.json["failures"] == first.json["failures"]
+            assert looked.json["reason"]
+            assert first.json.keys() <= looked.json.keys()
 
         origin.requests.clear()
         second = run_command(*words)

@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio
 
@@ -12,6 +12,9 @@ from dicomhaul.cli.output import emit_json
 from dicomhaul.errors import HaulError
 
 T = TypeVar("T")
+
+# What the system raises and no room foresaw: one line is of more use than a traceback.
+FOREIGN_ERRORS: Final = (OSError, UnicodeError)
 
 
 @dataclass(slots=True)
@@ -35,11 +38,11 @@ def run_async(body: Callable[[Stop], Awaitable[T]], *, as_json: bool) -> T:
         async with anyio.create_task_group() as group:
             group.start_soon(_listen, stop)
             result: list[T] = []
-            failed: list[HaulError] = []
+            failed: list[Exception] = []
             try:
                 result.append(await body(stop))
-            except HaulError as error:  # as it is, not in the task group's ExceptionGroup
-                failed.append(error)
+            except Exception as error:  # noqa: BLE001 - raised below as it is, not in the task group's ExceptionGroup
+                failed.append(plain_error(error))
             group.cancel_scope.cancel()
         if failed:
             raise failed[0]
@@ -47,7 +50,7 @@ def run_async(body: Callable[[Stop], Awaitable[T]], *, as_json: bool) -> T:
 
     try:
         return anyio.run(main)
-    except HaulError as error:
+    except (HaulError, *FOREIGN_ERRORS) as error:
         if as_json:
             emit_json(_failed(error))
         raise
@@ -62,7 +65,15 @@ async def _listen(stop: Stop) -> None:
             stop.call()
 
 
-def _failed(error: HaulError) -> dict[str, Any]:
-    report = error.report
+def plain_error(error: Exception) -> Exception:
+    """Return the error in a group that a person can be told; `error` itself where it is none, or holds a bug, too."""
+    if not isinstance(error, ExceptionGroup) or error.split((HaulError, *FOREIGN_ERRORS))[1] is not None:
+        return error
+    inner = [plain_error(each) for each in error.exceptions]
+    return next((each for each in inner if isinstance(each, HaulError)), inner[0])
+
+
+def _failed(error: Exception) -> dict[str, Any]:
+    report = error.report if isinstance(error, HaulError) else None
     table: dict[str, Any] = report.as_json() if report is not None else {}
     return {**table, "state": "failed", "reason": str(error), "error": type(error).__name__}

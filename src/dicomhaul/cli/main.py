@@ -16,6 +16,7 @@ from typing import Final
 import typer
 
 from dicomhaul.cli.demo import demo
+from dicomhaul.cli.harness import FOREIGN_ERRORS
 from dicomhaul.cli.origin import origin
 from dicomhaul.cli.output import complain
 from dicomhaul.cli.plan import plan
@@ -59,7 +60,7 @@ def _common(
     pass
 
 
-def exit_code_for(error: HaulError) -> int:
+def exit_code_for(error: Exception) -> int:
     """Return the exit code of an error that ended a command. What a run reports by value is not an error."""
     return _USAGE if isinstance(error, (ConfigError, CohortError)) else _FATAL
 
@@ -68,6 +69,6 @@ def run() -> None:
     """Run the command line; never returns. typer prints usage errors (exit 2) and turns SIGINT into exit 130."""
     try:
         app()
-    except HaulError as error:
+    except (HaulError, *FOREIGN_ERRORS) as error:
         complain(error)
         sys.exit(exit_code_for(error))

@@ -1,14 +1,20 @@
-"""What commands print: sentences on stderr, results on stdout; with `--json`, one object as the last line."""
+"""What commands print: sentences on stderr, results on stdout; with `--json`, one object as the last line.
+
+What a server or a file name says may stand in a line: no line holds anything that a terminal would obey.
+"""
 
 import json
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
-from dicomhaul.errors import HaulError
+from dicomhaul.model import Failure
 from dicomhaul.observe.figures import size
+from dicomhaul.observe.wording import printable
 from dicomhaul.report import Report
 
-_SHOWN_FAILURES = 20
+EXIT_CODES: Final = {"complete": 0, "partial": 3, "paused": 4}  # by the state of a report; of any other state: 1
+_SHOWN_FAILURES: Final = 20
 
 
 def human_bytes(count: float | None) -> str:
@@ -25,21 +31,21 @@ def human_count(count: int | None, noun: str) -> str:
 
 def say(line: str = "") -> None:
     """Print a line of result."""
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{printable(line)}\n")
 
 
 def tell(line: str) -> None:
     """Print a line for the person who watches."""
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{printable(line)}\n")
     sys.stderr.flush()
 
 
 def emit_json(value: dict[str, Any]) -> None:
-    """Print the one JSON object."""
-    say(json.dumps(value, ensure_ascii=False))
+    """Print the one JSON object, in ASCII: whatever it holds, every terminal and every encoding can take it."""
+    say(json.dumps(value))
 
 
-def complain(error: HaulError) -> None:
+def complain(error: Exception) -> None:
     """Say what went wrong, in one message."""
     tell(f"dicomhaul: {error}")
 
@@ -61,8 +67,13 @@ def print_report(report: Report) -> None:
             f"{report.throttled:,} throttled; "
             f"{human_bytes(report.bytes_discarded)} came twice or damaged and were not kept"
         )
-    for failure in report.failures[:_SHOWN_FAILURES]:
+    print_failures(report.failures)
+
+
+def print_failures(failures: Sequence[Failure]) -> None:
+    """Name what is missing, as far as somebody would read it."""
+    for failure in failures[:_SHOWN_FAILURES]:
         what = f"instance {failure.sop}" if failure.sop else f"series {failure.series}"
         say(f"  missing: {what}: {failure.reason}")
-    if len(report.failures) > _SHOWN_FAILURES:
-        say(f"  ... and {len(report.failures) - _SHOWN_FAILURES:,} more; `--json` lists them all")
+    if len(failures) > _SHOWN_FAILURES:
+        say(f"  ... and {len(failures) - _SHOWN_FAILURES:,} more; `--json` lists them all")

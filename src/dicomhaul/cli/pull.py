@@ -1,20 +1,18 @@
 """`dicomhaul pull` and `dicomhaul resume`."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import typer
 
 from dicomhaul.cli import shared
 from dicomhaul.cli.harness import Stop, run_async
-from dicomhaul.cli.output import emit_json, print_report
+from dicomhaul.cli.output import EXIT_CODES, emit_json, print_report
 from dicomhaul.cli.watch import Watching
 
 if TYPE_CHECKING:
     from dicomhaul.hauler import Hauler
     from dicomhaul.report import Report
-
-_EXIT_CODES: Final = {"complete": 0, "partial": 3, "paused": 4}
 
 
 def pull(
@@ -162,5 +160,5 @@ def finish(hauler: "Hauler", watching: Watching, call: "Callable[[], Awaitable[R
         emit_json(report.as_json())
     else:
         print_report(report)
-    code = signalled if report.state == "interrupted" and signalled is not None else _EXIT_CODES.get(report.state, 1)
+    code = signalled if report.state == "interrupted" and signalled is not None else EXIT_CODES.get(report.state, 1)
     raise typer.Exit(code)

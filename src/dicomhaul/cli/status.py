@@ -1,12 +1,16 @@
 """`dicomhaul status`: where a destination stands, from its ledger alone."""
 
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from dicomhaul.cli import shared
-from dicomhaul.cli.output import emit_json, human_bytes, human_count, say
+from dicomhaul.cli.output import EXIT_CODES, emit_json, human_bytes, human_count, print_failures, say
+from dicomhaul.report import Report, RunState
+
+if TYPE_CHECKING:
+    from dicomhaul.record.ledger import Standing
 
 
 def status(
@@ -28,53 +32,40 @@ def status(
         failures = list(ledger.iter_failures(*(cohort.id for cohort in cohorts)))
         last = ledger.last_run()
         parts = [(cohort, ledger.standing(cohort.id)) for cohort in cohorts]
-    left = standing.series_planned - standing.series_complete - standing.series_failed
-    state = "paused" if left else "partial" if failures else "complete"
+    report = Report.at_rest(dest, *_state(standing, len(failures)), standing, failures)
     if as_json:
-        table: dict[str, Any] = {
-            "dest": str(dest),
-            "state": state,
-            "series_planned": standing.series_planned,
-            "series_complete": standing.series_complete,
-            "series_failed": standing.series_failed,
-            "instances_expected": standing.instances_expected,
-            "instances_landed": 0,
-            "instances_present": standing.instances_present,
-            "instances_failed": standing.instances_failed,
-            "bytes_landed": 0,
-            "bytes_present": standing.bytes_present,
-            "bytes_discarded": 0,
-            "requests": 0,
-            "retries": 0,
-            "throttled": 0,
-            "elapsed_s": 0.0,
-            "last_run": None if last is None else {"started_at": last[0], "ended_at": last[1], "state": last[2]},
-            "cohorts": [
-                {
-                    "name": cohort.name,
-                    "source": cohort.source,
-                    "planned_at": cohort.planned_at,
-                    "series_planned": part.series_planned,
-                    "series_complete": part.series_complete,
-                }
-                for cohort, part in parts
-            ],
-            "failures": [
-                {"study": each.study, "series": each.series, "sop": each.sop, "reason": each.reason}
-                for each in failures
-            ],
-        }
-        emit_json(table)
+        emit_json(
+            {
+                **report.as_json(),
+                "bytes_present": standing.bytes_present,
+                "last_run": None if last is None else {"started_at": last[0], "ended_at": last[1], "state": last[2]},
+                "cohorts": [
+                    {
+                        "name": cohort.name,
+                        "source": cohort.source,
+                        "planned_at": cohort.planned_at,
+                        "series_planned": part.series_planned,
+                        "series_complete": part.series_complete,
+                    }
+                    for cohort, part in parts
+                ],
+            }
+        )
     else:
         say(
-            f"{state}: {standing.series_complete:,} of {human_count(standing.series_planned, 'series')} complete, "
+            f"{report.state}: {report.series_complete:,} of {human_count(report.series_planned, 'series')} complete, "
             f"{human_count(standing.instances_present, 'instances')} ({human_bytes(standing.bytes_present)}) present"
         )
         for cohort, part in parts:
             say(f"  {cohort.name}: {part.series_complete:,} of {part.series_planned:,} series, from {cohort.source}")
         if last is not None:
             say(f"  last run: {last[0]}, {last[2] or 'not ended, or killed'}")
-        for failure in failures[:20]:
-            what = f"instance {failure.sop}" if failure.sop else f"series {failure.series}"
-            say(f"  missing: {what}: {failure.reason}")
-    raise typer.Exit({"complete": 0, "partial": 3, "paused": 4}[state])
+        print_failures(failures)
+    raise typer.Exit(EXIT_CODES[report.state])
+
+
+def _state(standing: "Standing", failures: int) -> tuple[RunState, str]:
+    left = standing.series_planned - standing.series_complete - standing.series_failed
+    if left:
+        return "paused", f"{human_count(left, 'series')} still to come; `dicomhaul resume` goes on"
+    return ("partial", human_count(failures, "failures")) if failures else ("complete", "")

@@ -1,19 +1,19 @@
 """`dicomhaul verify`: read everything again and hold it against the ledger."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from dicomhaul.cli import shared
-from dicomhaul.cli.output import emit_json, human_bytes, human_count, say, tell
+from dicomhaul.cli.output import EXIT_CODES, emit_json, human_bytes, human_count, say, tell
 from dicomhaul.cli.pull import finish
 from dicomhaul.cli.watch import Watching
+from dicomhaul.report import Report
 
 if TYPE_CHECKING:
     from dicomhaul.verification import Verification
-
-_SHOWN = 50
 
 
 def verify(
@@ -64,21 +64,38 @@ def verify(
         )
         return
     standing = found.standing
-    left = standing.series_planned - standing.series_complete
-    state = "complete" if not found.damaged and not left else "partial"
+    report = _report(found)
     if as_json:
-        emit_json(_as_json(found, state))
+        emit_json({**report.as_json(), "bytes_checked": found.size_bytes, "foreign": found.foreign})
     else:
         say(
-            f"{state}: {human_count(found.instances, 'instances')} checked ({human_bytes(found.size_bytes)}), "
+            f"{report.state}: {human_count(found.instances, 'instances')} checked ({human_bytes(found.size_bytes)}), "
             f"{len(found.damaged):,} damaged or gone, {len(found.foreign):,} foreign, "
             f"{standing.series_complete:,} of {human_count(standing.series_planned, 'series')} complete"
         )
         if found.damaged:
             say(f"  to mend it: dicomhaul verify {dest} --repair")
-        elif left:
+        elif report.state != "complete":
             say(f"  to go on: dicomhaul resume {dest}")
-    raise typer.Exit(0 if state == "complete" else 3)
+    raise typer.Exit(EXIT_CODES[report.state])
+
+
+def _report(found: "Verification") -> Report:
+    damaged, standing = len(found.damaged), found.standing
+    left = standing.series_planned - standing.series_complete
+    if damaged:
+        reason = f"{human_count(damaged, 'instances')} damaged or gone"
+    elif left:
+        reason = f"{human_count(left, 'series')} not complete"
+    else:
+        reason = human_count(len(found.failures), "failures") if found.failures else ""
+    report = Report.at_rest(found.dest, "partial" if reason else "complete", reason, standing, found.failures)
+    return replace(
+        report,
+        instances_present=found.instances - damaged,
+        instances_failed=standing.instances_failed + damaged,
+        elapsed_s=found.elapsed_s,
+    )
 
 
 def _repair(
@@ -99,30 +116,3 @@ def _repair(
     hauler = Hauler(source, profile=profile, connection=connection, options=options, observer=watching.hear)
     tell(f"bringing {human_count(len(found.damaged), 'instances')} again")
     finish(hauler, watching, lambda: hauler.resume(dest, damaged=found.damaged, check=False), as_json=as_json)
-
-
-def _as_json(found: "Verification", state: str) -> dict[str, Any]:
-    standing = found.standing
-    return {
-        "dest": str(found.dest),
-        "state": state,
-        "series_planned": standing.series_planned,
-        "series_complete": standing.series_complete,
-        "series_failed": standing.series_failed,
-        "instances_expected": standing.instances_expected,
-        "instances_landed": 0,
-        "instances_present": found.instances - len(found.damaged),
-        "instances_failed": standing.instances_failed + len(found.damaged),
-        "bytes_landed": 0,
-        "bytes_discarded": 0,
-        "bytes_checked": found.size_bytes,
-        "requests": 0,
-        "retries": 0,
-        "throttled": 0,
-        "elapsed_s": round(found.elapsed_s, 3),
-        "failures": [
-            {"study": each.study, "series": each.series, "sop": each.sop, "reason": each.reason}
-            for each in found.failures
-        ],
-        "foreign": found.foreign,
-    }
