@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 
 from dicomhaul.cli import main, shared
 from dicomhaul.cli.harness import Stop, plain_error, run_async
@@ -104,6 +105,15 @@ def test_json_tells_the_error_of_an_async_command(error: Exception, capsys: pyte
         run_async(body, as_json=True)
     said = json.loads(capsys.readouterr().out)
     assert (said["state"], said["reason"]) == ("failed", "why")
+
+
+def test_an_exit_code_leaves_the_event_loop_as_it_is() -> None:
+    async def body(_stop: Stop) -> None:
+        raise typer.Exit(143)
+
+    with pytest.raises(typer.Exit) as ended:
+        run_async(body, as_json=False)
+    assert ended.value.exit_code == 143
 
 
 # --- what comes by standard input; words that may name a file
