@@ -66,7 +66,7 @@ HOMES: Final = {
 }
 
 # Rooms that decide and never do.
-PURE: Final = ("model", "errors", "events", "ports", "wire", "plan", "transfer.states", "land.layout")
+PURE: Final = ("model", "errors", "events", "ports", "wire", "plan", "record.states", "land.layout")
 NOT_PURE: Final = frozenset(
     {
         "anyio",

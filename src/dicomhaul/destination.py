@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,15 +30,12 @@ class Destination:
     ledger: Ledger
     adopted: int
 
-    def fix_layout(self, wanted: str | None, default: str) -> str:
+    def layout(self, wanted: str | None, default: str) -> str:
         """Return the layout of this destination, which its first cohort decides. Raises ConfigError for another."""
         there = self.ledger.meta(_LAYOUT)
-        if there is None:
-            there = wanted or default
-            self.ledger.set_meta(_LAYOUT, there)
-        if wanted is not None and wanted != there:
+        if wanted is not None and there is not None and wanted != there:
             raise ConfigError(f"this destination has the layout {there}; give another one its own destination")
-        return there
+        return there or wanted or default
 
 
 @contextmanager
@@ -46,10 +43,14 @@ def open_destination(dest: Path, state_dir: Path | None = None) -> Iterator[Dest
     """Hold the destination `dest`, creating it, and finish what an interrupted run had begun to land.
 
     Raises:
-        ConfigError: `state_dir` holds the ledger of another destination.
+        ConfigError: `state_dir` holds the ledger of another destination, or `dest` is no text.
         LedgerError: another process holds it, or its ledger is damaged.
         NotWritable, DiskFull: it cannot be written.
     """
+    try:
+        str(dest).encode()
+    except UnicodeEncodeError:
+        raise ConfigError("the name of the destination is not valid UTF-8") from None
     folder = Folder(dest)
     folder.prepare()
     place = place_of(dest, state_dir)
@@ -92,8 +93,5 @@ def layout_of(dest: Path, state_dir: Path | None = None) -> str | None:
     place = place_of(dest, state_dir)
     if not place.ledger.is_file():
         return None
-    ledger = Ledger.open(place.ledger, read_only=True)
-    try:
+    with closing(Ledger.open(place.ledger, read_only=True)) as ledger:
         return ledger.meta(_LAYOUT)
-    finally:
-        ledger.close()

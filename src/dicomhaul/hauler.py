@@ -169,15 +169,15 @@ class Hauler:
         self._observers = [observer]
         self._clock = SystemClock()
         self._tally = Tally()
-        self._stack = AsyncExitStack()
-        self._hosts: dict[str, Host] = {}
+        self._entered = False
+        self._hosts: dict[tuple[str | None, ...], tuple[Host, AsyncExitStack]] = {}
         self._turn = anyio.Lock()  # one run at a time: `stop` means it, and its report counts what it did alone
         self._scope: anyio.CancelScope | None = None
         self._runner: asyncio.Task[Any] | None = None
         self._iterations: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        await self._stack.__aenter__()
+        self._entered = True
         return self
 
     async def __aexit__(
@@ -185,8 +185,8 @@ class Hauler:
     ) -> None:
         for task in list(self._iterations):  # of loops that were left without closing their iterator
             await self._end(task)
-        await self._stack.__aexit__(kind, error, trace)
-        self._hosts.clear()
+        self._entered = False
+        await self._close_hosts()
 
     @property
     def tally(self) -> Tally:
@@ -326,9 +326,12 @@ class Hauler:
             observer(event)
 
     async def _open_host(self, spec: SourceSpec) -> Host:
-        key = f"{spec.word} {spec.base_url}"
+        key = (spec.word, spec.profile_word, spec.base_url)
         if key not in self._hosts:
-            self._hosts[key] = await self._stack.enter_async_context(
+            if not self._entered:
+                raise ConfigError("a Hauler is a context manager: use it in `async with Hauler(...) as hauler:`")
+            stack = AsyncExitStack()
+            host = await stack.enter_async_context(
                 build.open_source_host(
                     spec,
                     environ=os.environ,
@@ -339,7 +342,13 @@ class Hauler:
                     requests_per_s=self._options.requests_per_s,
                 )
             )
-        return self._hosts[key]
+            self._hosts[key] = host, stack
+        return self._hosts[key][0]
+
+    async def _close_hosts(self) -> None:
+        hosts, self._hosts = self._hosts, {}
+        for _, stack in hosts.values():
+            await stack.aclose()
 
     async def _in_scope(self, call: Callable[[anyio.CancelScope], Awaitable[Report]]) -> Report:
         async with self._turn:
@@ -350,7 +359,7 @@ class Hauler:
             finally:
                 self._scope = self._runner = None
         if report.state == "paused":
-            self._hosts.clear()  # a host that gave up stays so; the next run tries a new one
+            await self._close_hosts()  # a host that gave up stays so; the next run tries a new one
         return report
 
 

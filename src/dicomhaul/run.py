@@ -41,6 +41,7 @@ from dicomhaul.record.place import place_of
 from dicomhaul.report import LandedSeries, Report, RunState
 
 INDEX_NAME: Final = "index.parquet"
+_INDEX, _STALE = "index", "stale"  # in the ledger's meta; `merge` and `plan_again` make it stale
 _INDEX_CHILD: Final = "dicomhaul.record.index_child"
 _NO_COHORT: Final = 0  # ids count from 1
 _INDEXED: Final = frozenset({"complete", "partial", "paused"})  # a run that ends so has written the index
@@ -68,10 +69,18 @@ def searches(source: SourceSpec | None) -> bool:
 
 def fingerprint(query: Query, source: SourceSpec, layout: str) -> str:
     """Return what tells one plan from another: the query, its manifests' text, the index, the source, the layout."""
-    manifests = [hashlib.sha256(Path(word).read_bytes()).hexdigest() for word in query.targets if Path(word).is_file()]
+    manifests = [_digest(word) for word in query.targets]
     index = idc_release() if source.profile.index == "idc" else ""
     said = [QUERY_JSON.dump_python(query, mode="json"), manifests, index, source.base_url, layout]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(word: str) -> str:
+    try:
+        with Path(word).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):  # no manifest; or one that cannot be read, of which planning tells
+        return ""
 
 
 def cohort_name(query: Query) -> str:
@@ -106,11 +115,13 @@ async def pull(
     LedgerError where the destination cannot be used; with `report` set once there is something to report.
     """
     with open_destination(dest, options.state_dir) as destination:
-        run = _Run(destination, dest, options, world)
+        run = _Run(destination, dest, options, world, stop)
         with run.ends_badly(), stop:
             cohort_id = await run.plan(query, source)
+            await run.recheck()
             await run.haul(cohort_id, source)
-        return await run.end()
+            await run.index()
+        return run.end()
 
 
 async def resume(
@@ -126,17 +137,23 @@ async def resume(
 
     Errors as `pull`; LedgerError also if nothing was ever asked for.
     """
+    nothing = f"nothing was ever asked for at {dest}; use `dicomhaul pull`"
+    if not place_of(dest, options.state_dir).ledger.is_file():
+        raise LedgerError(nothing)  # and make nothing there
     with open_destination(dest, options.state_dir) as destination:
         cohorts = destination.ledger.cohorts()
         if not cohorts:
-            raise LedgerError(f"nothing was ever asked for at {dest}; use `dicomhaul pull`")
-        if damaged:
-            destination.ledger.plan_again(damaged, "damaged or gone")
-        run = _Run(destination, dest, options, world)
+            raise LedgerError(nothing)
+        sources = [find_source(cohort) for cohort in cohorts]  # before anything is asked
+        run = _Run(destination, dest, options, world, stop)
         with run.ends_badly(), stop:
-            for cohort in cohorts:
-                await run.haul(cohort.id, find_source(cohort))
-        return await run.end()
+            if damaged:
+                destination.ledger.plan_again(damaged, "damaged or gone")
+            await run.recheck()
+            for cohort, source in zip(cohorts, sources, strict=True):
+                await run.haul(cohort.id, source)
+            await run.index()
+        return run.end()
 
 
 def landed_series(dest: Path, state_dir: Path | None, study: str, series: str) -> LandedSeries:
@@ -166,7 +183,14 @@ def _as_landed(dest: Path, ledger: Ledger, row: LandedRow) -> LandedSeries:
 class _Run:
     """The steps of one run, and what they leave for the report."""
 
-    def __init__(self, destination: Destination, dest: Path, options: HaulOptions, world: Surroundings) -> None:
+    def __init__(
+        self,
+        destination: Destination,
+        dest: Path,
+        options: HaulOptions,
+        world: Surroundings,
+        stop: anyio.CancelScope,
+    ) -> None:
         self._at = destination
         self._dest = dest
         self._options = options
@@ -176,9 +200,12 @@ class _Run:
         self._cohorts: list[int] = []
         self._searches = 0
         self._finished = False
-        self._error: HaulError | None = None
+        self._stop = stop
+        self._down: dict[str, SourceError] = {}  # base URL -> why that source is not asked any more
+        self._error: HaulError | None = None  # what ends the run, whatever the source
         last = destination.ledger.last_run()
-        self._outdated = destination.adopted > 0 or (last is not None and last[2] not in _INDEXED)  # the index
+        killed = last is not None and last[2] not in _INDEXED
+        self._outdated = killed or destination.adopted > 0  # the index
         self._run_id = destination.ledger.begin_run(self._timestamp())
         if destination.adopted:
             world.observer(Noticed(f"adopted {destination.adopted} instances that an interrupted run had landed"))
@@ -188,7 +215,7 @@ class _Run:
         ledger, place = self._at.ledger, self._at.place
         if self._options.layout is not None:
             parse_layout(self._options.layout)
-        layout = self._at.fix_layout(self._options.layout, default_layout(source))
+        layout = self._at.layout(self._options.layout, default_layout(source))
         mark = fingerprint(query, source, layout)
         known = next((cohort.id for cohort in ledger.cohorts() if cohort.fingerprint == mark), None)
         if known is not None and not searches(source):
@@ -220,11 +247,9 @@ class _Run:
         self._cohorts.append(cohort_id)
         ledger = self._at.ledger
         ledger.retry_failed(cohort_id)
-        if self._options.recheck:
-            await anyio.to_thread.run_sync(self._recheck)
         amount = ledger.amount_planned(cohort_id)
         self._world.observer(Planned(amount.series, amount.instances, amount.size_bytes))
-        if amount.series and self._error is None:
+        if amount.series and self._error is None and source.base_url not in self._down:
             problem = shortage(amount, self._at.folder.room())
             if problem is not None and not self._options.force:
                 raise DiskFull(f"{problem}; free some, choose another destination, or use --force")
@@ -245,20 +270,28 @@ class _Run:
             ) as machinery:
                 await machinery.engine.run()
         except SourceError as error:
-            self._error = error
+            self._down[source.base_url] = error
             world.observer(SourceStopped(source.name, str(error)))
         except (LandingError, LedgerError) as error:
             self._error = error
 
-    def _recheck(self) -> None:
-        ledger, folder = self._at.ledger, self._at.folder
-        gone = [
-            (row.series_id, row.sop) for row in ledger.iter_files() if not folder.path(row.folder, row.sop).is_file()
-        ]
+    async def recheck(self) -> None:
+        """Want landed files that are gone again, if the options say so."""
+        if not self._options.recheck:
+            return
+        gone = await anyio.to_thread.run_sync(self._gone)
         if gone:
-            ledger.plan_again(gone, "the file was gone")
-            self._outdated = True
-            self._world.observer(Noticed(f"{len(gone)} landed files are gone; they are wanted again"))
+            self._at.ledger.plan_again(gone, "the file was gone")
+            self._world.observer(Noticed(f"{len(gone):,} landed files are gone; they are wanted again"))
+
+    def _gone(self) -> list[tuple[int, str]]:
+        gone: list[tuple[int, str]] = []
+        for row in self._at.ledger.iter_files():
+            if self._stop.cancel_called:
+                break
+            if not self._at.folder.path(row.folder, row.sop).is_file():
+                gone.append((row.series_id, row.sop))
+        return gone
 
     @contextmanager
     def ends_badly(self) -> Iterator[None]:
@@ -274,30 +307,33 @@ class _Run:
         spent = json.dumps(asdict(self._spent()), sort_keys=True)
         self._at.ledger.end_run(self._run_id, self._timestamp(), state, spent)
 
-    async def end(self) -> Report:
-        """Write the index and the run's row; return the report, or raise the error that ended the run."""
-        with anyio.CancelScope(shield=True):
-            report = self._report()
-            changed = self._outdated or report.instances_landed or not (self._dest / INDEX_NAME).exists()
-            # Somebody who interrupts wants an end now; the next run writes the index.
-            if changed and (report.instances_present or self._outdated) and report.state in _INDEXED:
-                await self._write_index()
-                report = report if self._error is None else self._report()
-            try:
-                self._end_run(report.state)
-            except LedgerError as error:  # on a full disk, after the error that said so
-                self._error = self._error or error
-        if self._error is not None and not isinstance(self._error, SourceError):
+    def end(self) -> Report:
+        """Write the run's row; return the report, or raise the error that ended the run."""
+        report = self._report()
+        try:
+            self._end_run(report.state)
+        except LedgerError as error:  # on a full disk, after the error that said so
+            self._error = self._error or error
+        if self._error is not None:
             self._error.report = report
             raise self._error
         return report
 
-    async def _write_index(self) -> None:
+    async def index(self) -> None:
+        """Write index.parquet, if what is there has changed. Cancelled, it is left to the next run."""
+        ledger = self._at.ledger
+        stale = self._outdated or self._spent().instances_landed > 0 or ledger.meta(_INDEX) == _STALE
+        present = ledger.standing(*self._cohorts).instances_present
+        if self._error is not None or not (stale or (present and not (self._dest / INDEX_NAME).exists())):
+            return
+        ledger.set_meta(_INDEX, _STALE)
         command = [sys.executable, "-P", "-m", _INDEX_CHILD, str(self._at.place.ledger), str(self._dest / INDEX_NAME)]
         done = await anyio.run_process(command, check=False, stderr=subprocess.PIPE, start_new_session=True)
         if done.returncode != 0:
             why = done.stderr.decode(errors="replace").strip().splitlines()
             self._error = LandingError(f"cannot write {INDEX_NAME}: {why[-1] if why else 'the writer died'}")
+            return
+        ledger.set_meta(_INDEX, "written")
 
     def _spent(self) -> Tally:
         now, before = asdict(self._world.tally), asdict(self._before)
@@ -331,10 +367,10 @@ class _Run:
     def _state(self, complete: bool, failures: int) -> tuple[RunState, str]:  # noqa: FBT001 - private
         if not self._finished and self._error is None:
             return "interrupted", "stopped on request; run again to go on"
-        if isinstance(self._error, SourceError):
-            return "paused", str(self._error)
         if self._error is not None:
             return "failed", str(self._error)
+        if self._down:
+            return "paused", "; ".join(str(error) for error in self._down.values())
         if complete and not failures:
             return "complete", ""
         return "partial", f"{failures} failures"

@@ -108,13 +108,12 @@ class LedgerMachine(RuleBasedStateMachine):
         recounted = whole and row.expected is not None and row.expected != wanted.expected
         if not new and (other or recounted or (whole and not wanted.whole)):
             self._change(wanted, row, revised=other and wanted.revision is not None)
-        if not wanted.whole or wanted.state is not LANDED:
-            for sop in selected:
-                wanted.instances.setdefault(sop, PLANNED)
+        for sop in selected:
+            wanted.instances.setdefault(sop, PLANNED)
         if not wanted.whole:
             wanted.expected = len(wanted.instances)
-            if PLANNED in wanted.instances.values():
-                wanted.state = PLANNED
+        if (selected or not wanted.whole) and PLANNED in wanted.instances.values():
+            wanted.state = PLANNED
 
     def _change(self, wanted: Wanted, row: Series, *, revised: bool) -> None:
         whole = row.instances is None

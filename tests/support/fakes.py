@@ -46,6 +46,7 @@ def write_cohort(
     name: str = "cohort",
     cut_above_bytes: int = 1 << 40,
     missing: Sequence[Failure] = (),
+    searched: bool = False,
 ) -> int:
     """Write a cohort whose fingerprint is its name; return its id."""
     return ledger.plan_cohort(
@@ -54,6 +55,8 @@ def write_cohort(
         query="{}",
         source="http://127.0.0.1",
         planned_at="2024-01-01T00:00:00+00:00",
+        layout="{StudyInstanceUID}/{SeriesInstanceUID}",
+        searched=searched,
         rows=rows,
         cut_above_bytes=cut_above_bytes,
         missing=missing,

@@ -117,12 +117,19 @@ def _profile(word: str) -> Profile:
     if word in built_in_names():
         return built_in(word)
     path = Path(word)
-    if path.suffix == ".toml" or path.is_file():
+    if path.suffix == ".toml" or _is_file(path):
         return read_profile(path)
     raise ConfigError(
         f"SOURCE {word!r} is neither a URL (http:// or https://), nor a profile file, nor one of: "
         f"{', '.join(built_in_names())}"
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a word too long for a name, or with a NUL in it
+        return False
 
 
 def _split_credentials(url: str, connection: Connection) -> tuple[str, Connection]:

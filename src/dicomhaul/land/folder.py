@@ -72,8 +72,7 @@ class Folder:
             for staged in batch:
                 if staged.folder not in self._folders:
                     self._make(staged.folder, touched)
-                source = self.staging / staged.name
-                os.replace(source, f"{self.root}/{staged.folder}/{staged.sop}.dcm")  # noqa: PTH105 - a hot loop
+                os.replace(self.staging / staged.name, self.path(staged.folder, staged.sop))  # noqa: PTH105 - 1 us less
                 touched[staged.folder] = None
             for folder in touched:
                 self._sync(folder)

@@ -20,6 +20,7 @@ import xxhash
 from dicomhaul.errors import DiskFull, LandingError, NotWritable
 
 _IOV_MAX: Final = 512  # the kernel takes 1,024 views at once; fewer keep the list small
+_OPEN_FLAGS: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
@@ -121,8 +122,7 @@ class Writer(threading.Thread):
             self._drop(part)
             return
         if part.fd < 0:
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0) | os.O_CLOEXEC
-            part.fd = os.open(self._staging / part.name, flags, 0o666)
+            part.fd = os.open(self._staging / part.name, _OPEN_FLAGS, 0o666)
             part.hash = xxhash.xxh3_128()
             self._open.add(part)
         assert part.hash is not None  # noqa: S101 - set together with fd
@@ -142,20 +142,31 @@ class Writer(threading.Thread):
             except OSError:
                 self._drop(part)
                 raise
-            os.close(part.fd)
-            part.fd = -1
-            self._open.discard(part)
+            try:
+                self._close(part)
+            except OSError:
+                self._unlink(part)
+                raise
             completed.append(
                 Staged(part.series_id, part.folder, part.sop, part.size_bytes, part.hash.digest(), part.name)
             )
 
     def _drop(self, part: Part) -> None:
         if part.fd >= 0:
-            os.close(part.fd)
-            part.fd = -1
-            with contextlib.suppress(OSError):  # a leftover in staging is swept by the next run
-                (self._staging / part.name).unlink()
+            with contextlib.suppress(OSError):  # what is dropped need not have arrived
+                self._close(part)
+            self._unlink(part)
         self._open.discard(part)
+
+    def _close(self, part: Part) -> None:
+        # Whatever close says, the number is free afterwards, and may be another file's already: never close it twice.
+        fd, part.fd = part.fd, -1
+        self._open.discard(part)
+        os.close(fd)
+
+    def _unlink(self, part: Part) -> None:
+        with contextlib.suppress(OSError):  # a leftover in staging is swept by the next run
+            (self._staging / part.name).unlink()
 
 
 def _write_all(fd: int, views: list[memoryview]) -> int:

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import anyio
@@ -80,6 +81,7 @@ class _Plan:
         self._missing: list[Failure] = []
         self._counted = 0
         self._tally = Tally()
+        self._searched = False  # by QIDO-RS
 
     # -- the IDC index --------------------------------------------------------------------------------------------
 
@@ -123,6 +125,7 @@ class _Plan:
         from dicomhaul import build  # noqa: PLC0415 - aiohttp, which a manifest can do without
         from dicomhaul.cohort.search import search  # noqa: PLC0415 - likewise
 
+        self._searched = True
         clock = SystemClock()
         async with build.open_source_host(
             source,
@@ -218,11 +221,10 @@ class _Plan:
         return self._summary(groups, skipped)
 
     def _load(self, load: Load, batches: Iterator[list[Series]] | list[list[Series]]) -> None:
-        ledger = Ledger.open(load.ledger, wal=load.wal)
         source = self._request.source
         if source is None:
             raise ConfigError("a cohort cannot be pulled without a source")
-        try:
+        with closing(Ledger.open(load.ledger, wal=load.wal)) as ledger:
             ledger.plan_cohort(
                 name=load.name,
                 fingerprint=load.fingerprint,
@@ -230,12 +232,12 @@ class _Plan:
                 source=source.word,
                 profile=source.profile_word,
                 planned_at=load.planned_at,
+                layout=self._request.layout,
+                searched=self._searched,
                 rows=(row for batch in self._told(batches) for row in batch),
                 cut_above_bytes=_largest_uncut(source),
                 missing=self._missing,
             )
-        finally:
-            ledger.close()
 
     def _tell(self) -> None:
         _say(Reply(progress=Progress(self._counted, self._tally.requests)))
@@ -295,11 +297,8 @@ def _route(source: SourceSpec | None, bucket: str | None, *, cut: bool) -> str:
 def _present(request: PlanRequest) -> dict[tuple[str, str], str | None]:
     if request.present is None or not request.present.is_file():
         return {}
-    ledger = Ledger.open(request.present, read_only=True)
-    try:
+    with closing(Ledger.open(request.present, read_only=True)) as ledger:
         return {(study, series): revision for study, series, revision, whole in ledger.landed_series() if whole}
-    finally:
-        ledger.close()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Writes a destination's index, in a process of its own: `python -m dicomhaul.record.index_child LEDGER INDEX`."""
 
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from dicomhaul.errors import HaulError
@@ -12,11 +13,8 @@ def main() -> int:
     """Write the index; a failure is one line on stderr and exit 1."""
     ledger_path, index_path = map(Path, sys.argv[1:3])
     try:
-        ledger = Ledger.open(ledger_path, read_only=True)
-        try:
+        with closing(Ledger.open(ledger_path, read_only=True)) as ledger:
             write_index(ledger.iter_files(), index_path)
-        finally:
-            ledger.close()
     except HaulError as error:
         print(error, file=sys.stderr)  # noqa: T201 - how this process answers
         return 1

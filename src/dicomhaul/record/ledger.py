@@ -18,6 +18,7 @@ from dicomhaul.errors import LedgerError
 from dicomhaul.model import End, Failure, Known, Proof, Receipt, Series, State, Work
 from dicomhaul.plan.estimate import Amount
 from dicomhaul.record.merge import load_incoming, merge_incoming
+from dicomhaul.record.states import Move
 
 _APPLICATION_ID: Final = 0x64686C31  # "dhl1"
 _VERSION: Final = 1
@@ -108,8 +109,7 @@ class Ledger:
         except OSError as error:
             raise LedgerError(f"the ledger {path} cannot be used: {error.strerror}") from error
         with _guard(path):
-            # Never `mode=ro`: what a killed run left half done could not be rolled back, and the file not be read.
-            uri = f"{path.absolute().as_uri()}?mode=rw"
+            uri = f"{path.absolute().as_uri()}?{_mode(path, read_only=read_only)}"
             db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
             try:
                 db.execute(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
@@ -185,6 +185,8 @@ class Ledger:
         source: str,
         profile: str | None = None,
         planned_at: str,
+        layout: str,
+        searched: bool = False,
         rows: Iterable[Series],
         cut_above_bytes: int,
         missing: Iterable[Failure] = (),
@@ -192,7 +194,8 @@ class Ledger:
         """Write a cohort and merge its series into those that are wanted here; return the cohort's id.
 
         All in one transaction: a plan that is interrupted leaves no trace. A series that is there already stays as it
-        is, unless more of it is wanted now, or its revision is another: then it is planned again.
+        is, unless more of it is wanted now, or its revision is another: then it is planned again. `searched`: the rows
+        are a server's answer of now, which may be another than last time.
         """
         with self.transaction():
             db = self._db
@@ -203,11 +206,12 @@ class Ledger:
                 (name, fingerprint, query, source, profile, planned_at),
             )
             (cohort_id,) = db.execute("SELECT id FROM cohort WHERE fingerprint = ?", (fingerprint,)).fetchone()
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('layout', ?)", (layout,))
             load_incoming(db, rows)
             # Only now: what is missing may become known while the rows come.
             named = json.dumps([(each.study, each.series, each.sop, each.reason) for each in missing])
             db.execute("UPDATE cohort SET missing = ? WHERE id = ?", (named, cohort_id))
-            merge_incoming(db, int(cohort_id), cut_above_bytes=cut_above_bytes)
+            merge_incoming(db, int(cohort_id), cut_above_bytes=cut_above_bytes, searched=searched)
         return int(cohort_id)
 
     def retry_failed(self, cohort_id: int) -> None:
@@ -321,15 +325,22 @@ class Ledger:
 
     def complete_series(self, series_id: int, proof: Proof, expected: int | None) -> None:
         """All that is wanted of this series is there; `expected` corrects the count where an inventory gave it."""
-        self._db.execute(
-            "UPDATE series SET state = 1, proof = ?, reason = NULL, cut = 0, expected = coalesce(?, expected) "
-            "WHERE id = ?",
-            (str(proof), expected, series_id),
+        self._move(
+            Move.COMPLETE, series_id, "proof = ?, reason = NULL, expected = coalesce(?, expected)", str(proof), expected
         )
 
     def fail_series(self, series_id: int, reason: str) -> None:
         """Something of this series will not come in this run."""
-        self._db.execute("UPDATE series SET state = 2, reason = ? WHERE id = ?", (reason, series_id))
+        self._move(Move.FAIL, series_id, "reason = ?", reason)
+
+    def _move(self, move: Move, series_id: int, also: str, *values: object) -> None:
+        marks = ", ".join("?" * len(move.sources))
+        moved = self._db.execute(
+            f"UPDATE series SET state = ?, {also} WHERE id = ? AND state IN ({marks})",  # noqa: S608 - our own words
+            (move.target, *values, series_id, *move.sources),
+        )
+        if moved.rowcount != 1:
+            raise LedgerError(f"series {series_id} of {self.path} is in no state in which it could {move.name}")
 
     def plan_again(self, files: Iterable[tuple[int, str]], reason: str) -> None:
         """These files (series id, SOP Instance UID) are damaged or gone: want them again."""
@@ -340,10 +351,9 @@ class Ledger:
                 "WHERE series_id = ? AND sop = ?",
                 ((reason, series_id, sop) for series_id, sop in pairs),
             )
-            self._db.executemany(
-                "UPDATE series SET state = 0, proof = NULL WHERE id = ?",
-                ((series_id,) for series_id, _ in pairs),
-            )
+            for series_id in {series_id for series_id, _ in pairs}:
+                self._move(Move.REOPEN, series_id, "proof = NULL")
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('index', 'stale')")
 
     # -- runs and reports -----------------------------------------------------------------------------------------
 
@@ -468,6 +478,16 @@ def _is_blank(db: sqlite3.Connection) -> bool:
     (application_id,) = db.execute("PRAGMA application_id").fetchone()
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     return not application_id and not tables
+
+
+def _mode(path: Path, *, read_only: bool) -> str:
+    # Not plain `mode=ro`: what a killed run left half done could not be rolled back, and the file not be read.
+    if not read_only or os.access(path.parent, os.W_OK):
+        return "mode=rw"
+    journals = (path.with_name(f"{path.name}{end}") for end in ("-wal", "-journal"))
+    if any(journal.exists() and journal.stat().st_size for journal in journals):
+        raise LedgerError(f"a run that was killed left a journal beside {path}: reading it needs write access there")
+    return "mode=ro&immutable=1"
 
 
 def _create(db: sqlite3.Connection) -> None:

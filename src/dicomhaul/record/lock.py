@@ -44,7 +44,7 @@ def exclusive(path: Path) -> Iterator[None]:
                 raise NotWritable(
                     f"cannot lock {path}: {error.strerror}; keep the ledger elsewhere with --state-dir"
                 ) from error
-            holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+            holder = _holder(fd)
             raise LedgerError(
                 f"another dicomhaul (process {holder}) is at work on this destination; wait for it or stop it"
             ) from None
@@ -53,3 +53,10 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _holder(fd: int) -> str:
+    try:
+        return os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+    except OSError:  # Windows keeps readers out of what is locked
+        return "unknown"

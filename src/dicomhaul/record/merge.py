@@ -41,18 +41,25 @@ def load_incoming(db: sqlite3.Connection, rows: Iterable[Series]) -> None:
             selected.clear()
 
 
-def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, cut_above_bytes: int) -> None:
-    """Merge what `load_incoming` loaded into the series that are wanted here, and note them as the cohort's."""
+def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, cut_above_bytes: int, searched: bool) -> None:
+    """Merge what `load_incoming` loaded into the series that are wanted here, and note them as the cohort's.
+
+    Where a search (`searched`) states no count, a complete series may have grown since: it is planned again, cut, so
+    that its inventory is asked for, and nothing is retrieved unless something is missing.
+    """
     # 1. What is here already: only what the cohort changes. A revision that is another brings other instances.
     (populated,) = db.execute("SELECT EXISTS (SELECT 1 FROM series)").fetchone()
     if populated:
         db.execute(
             "CREATE TEMP TABLE changed AS SELECT s.id, n.revision, n.expected, n.size_bytes, max(n.whole) AS whole, "
             "n.weight, n.revision IS NOT NULL AND s.revision IS NOT NULL AND n.revision <> s.revision AS revised, "
-            "s.whole AND NOT max(n.whole) AS partly "
+            "s.whole AND NOT max(n.whole) AS partly, "
+            "s.whole AND max(n.whole) AND n.expected IS NULL AND n.revision IS NULL AS unsure "
             "FROM incoming n JOIN series s ON s.series = n.series AND s.study = n.study "
             "WHERE n.whole > s.whole OR (n.revision IS NOT NULL AND n.revision IS NOT s.revision) "
-            "OR (n.whole AND n.expected IS NOT NULL AND n.expected IS NOT s.expected) GROUP BY s.id"
+            "OR (n.whole AND n.expected IS NOT NULL AND n.expected IS NOT s.expected) "
+            "OR (:searched AND n.whole AND n.expected IS NULL AND n.revision IS NULL AND s.state = 1) GROUP BY s.id",
+            {"searched": searched},
         )
         # Single instances that were wanted stay wanted: by name, whatever the revision.
         db.execute(
@@ -70,8 +77,11 @@ def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, cut_above_bytes: i
             "size_bytes = CASE WHEN NOT c.partly THEN coalesce(c.size_bytes, series.size_bytes) "
             "WHEN NOT c.revised THEN series.size_bytes END, "
             "weight = CASE WHEN c.partly THEN series.weight ELSE c.weight END, whole = max(series.whole, c.whole), "
-            "state = 0, proof = NULL, reason = NULL FROM changed c WHERE c.id = series.id"
+            "cut = CASE WHEN c.unsure THEN 1 WHEN c.partly THEN series.cut ELSE coalesce(c.size_bytes > :cut, 0) END, "
+            "state = 0, proof = NULL, reason = NULL FROM changed c WHERE c.id = series.id",
+            {"cut": cut_above_bytes},
         )
+        db.execute("INSERT OR REPLACE INTO meta SELECT 'index', 'stale' FROM changed WHERE revised LIMIT 1")
         db.execute("DROP TABLE temp.changed")
     # 2. What is new; a cohort that names a series twice wants it once.
     new = "NOT EXISTS (SELECT 1 FROM series s WHERE s.series = n.series AND s.study = n.study)"

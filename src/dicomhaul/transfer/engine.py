@@ -9,11 +9,10 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from dicomhaul.errors import HaulError
 from dicomhaul.events import Noticed, Observer, SeriesFailed, SeriesLanded, Tally
-from dicomhaul.model import End, Known, State, Work
+from dicomhaul.model import End, Known, Work
 from dicomhaul.plan.order import turns
 from dicomhaul.ports import Ledger, Recorder, Source
 from dicomhaul.transfer.series import OpenSink, SeriesHaul, SeriesOutcome
-from dicomhaul.transfer.states import Position, Step, move
 
 T = TypeVar("T")
 
@@ -83,7 +82,6 @@ class Engine:
     async def _work(self, receive: MemoryObjectReceiveStream[tuple[Work, Known]], scope: anyio.CancelScope) -> None:
         async with receive:
             async for work, known in receive:
-                position = move(State.PLANNED, Step.LEASED)
                 haul = SeriesHaul(
                     work,
                     known,
@@ -97,20 +95,18 @@ class Engine:
                 try:
                     outcome = await haul.run()
                 except HaulError as error:
-                    move(position, Step.INTERRUPTED)
                     self._stop(error, scope)
                     return
-                self._record(position, work, outcome, len(haul.landed))
+                self._record(work, outcome, len(haul.landed))
                 if self._recorder.error is not None:
                     self._stop(self._recorder.error, scope)
                     return
 
-    def _record(self, position: Position, work: Work, outcome: SeriesOutcome, landed: int) -> None:
+    def _record(self, work: Work, outcome: SeriesOutcome, landed: int) -> None:
         for note in outcome.notes:
             self._observe(Noticed(note))
         proof = outcome.proof
         if proof is not None:
-            move(position, Step.COMPLETED)
             event = SeriesLanded(work.study, work.series, work.folder, landed, str(proof))
 
             def complete(ledger: Ledger) -> None:
@@ -118,7 +114,6 @@ class Engine:
 
             self._recorder.change(complete, self._in_loop(lambda: self._landed(event)))
             return
-        move(position, Step.FAILED)
 
         def fail(ledger: Ledger) -> None:
             for sop, reason in outcome.missing.items():

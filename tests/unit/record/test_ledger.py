@@ -1,5 +1,6 @@
 """What the model of the ledger leaves out: opening, crashes, order, sums, names, and a cohort of 100,000 series."""
 
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -149,6 +150,50 @@ def test_an_unknown_instance_reopens_a_complete_series(ledger: Ledger) -> None:
     assert ledger.known(1).wanted == ["4.2"]
 
 
+def test_a_large_series_stays_cut(ledger: Ledger) -> None:
+    large = series_row("1.1", expected=2, size_bytes=200, revision="a")
+    write_cohort(ledger, [large], cut_above_bytes=100)
+    land(ledger, 1, "4.1", "4.2")
+    ledger.plan_again([(1, "4.1")], "gone")
+    assert [work.cut for work in ledger.iter_series(State.PLANNED)] == [True]
+    write_cohort(ledger, [large._replace(revision="b", size_bytes=50)], name="smaller", cut_above_bytes=100)
+    assert [work.cut for work in ledger.iter_series(State.PLANNED)] == [False]
+    write_cohort(ledger, [large._replace(revision="c")], name="larger", cut_above_bytes=100)
+    assert [work.cut for work in ledger.iter_series(State.PLANNED)] == [True]
+
+
+def test_a_search_without_counts_asks_for_the_inventory_of_what_is_complete(ledger: Ledger) -> None:
+    write_cohort(ledger, [series_row("1.1")], searched=True)
+    land(ledger, 1, "4.1")
+    write_cohort(ledger, [series_row("1.1")], searched=False)
+    assert list(ledger.iter_series(State.PLANNED)) == []
+    write_cohort(ledger, [series_row("1.1")], searched=True)
+    (work,) = ledger.iter_series(State.PLANNED)
+    assert (work.cut, work.expected) == (True, None)
+    assert ledger.known(1).landed == {"4.1": 10}
+
+
+def test_a_series_that_is_not_planned_cannot_end(ledger: Ledger) -> None:
+    write_cohort(ledger, [series_row("1.1", expected=1)])
+    land(ledger, 1, "4.1")
+    with pytest.raises(LedgerError, match="FAIL"), ledger.transaction():
+        ledger.fail_series(1, "late")
+    with pytest.raises(LedgerError, match="COMPLETE"), ledger.transaction():
+        ledger.complete_series(1, Proof.COUNT, None)
+    assert [work.series_id for work in ledger.iter_series(State.LANDED)] == [1]
+
+
+def test_a_read_only_place_can_be_read(tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cohort(ledger, [series_row("1.1", expected=1)])
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(LedgerError, match="write access"):
+        Ledger.open(ledger.path, read_only=True)
+    ledger.close()
+    reader = Ledger.open(ledger.path, read_only=True)
+    assert [cohort.name for cohort in reader.cohorts()] == ["cohort"]
+    reader.close()
+
+
 def test_a_new_revision_forgets_the_old_instances(ledger: Ledger) -> None:
     write_cohort(ledger, [series_row("1.1", expected=2, revision="a")], name="v1")
     land(ledger, 1, "4.1", "4.2")
@@ -163,6 +208,15 @@ def test_a_selection_of_a_new_revision_does_not_state_the_whole_series_count(led
     write_cohort(ledger, [series_row("1.1", expected=1, revision="b", instances=["4.1"])], name="one")
     (work,) = ledger.iter_series(State.PLANNED)
     assert (work.whole, work.expected, work.size_bytes) == (True, None, None)
+
+
+def test_a_selection_of_a_new_revision_does_not_state_the_whole_series_weight(ledger: Ledger) -> None:
+    large = series_row("1.1", expected=20, size_bytes=2000, revision="a")
+    whole = write_cohort(ledger, [large, series_row("1.2", expected=10, size_bytes=1000)], name="whole")
+    one = series_row("1.1", expected=1, size_bytes=100, revision="b", instances=["4.1"])
+    write_cohort(ledger, [one], name="one")
+    ledger.begin_leasing(whole)
+    assert [work.series for work in ledger.lease(2, "largest")] == ["1.1", "1.2"]
 
 
 def test_a_selection_of_a_new_revision_keeps_what_another_cohort_selected(ledger: Ledger) -> None:
@@ -283,6 +337,24 @@ def test_cohorts_that_overlap_are_counted_once(ledger: Ledger) -> None:
     assert list(ledger.iter_failures(one, two)) == [Failure("2.25.1", "1.2", None, "reset"), *missing]
     assert list(ledger.iter_failures()) == []
     assert ledger.standing(99).series_planned == 0
+
+
+def test_a_cohort_that_shrank_wants_what_is_left_of_it(ledger: Ledger) -> None:
+    """A search finds fewer series the second night."""
+    rows = [series_row("1.1", expected=2), series_row("1.2", expected=3)]
+    cohort_id = write_cohort(ledger, rows)
+    assert write_cohort(ledger, rows[:1]) == cohort_id
+    standing = ledger.standing(cohort_id)
+    assert (standing.series_planned, standing.instances_expected) == (1, 2)
+    ledger.begin_leasing(cohort_id)
+    assert [work.series for work in ledger.lease(9, "largest")] == ["1.1"]
+
+
+def test_each_cohort_expects_what_it_stated(ledger: Ledger) -> None:
+    fewer = write_cohort(ledger, [series_row("1.1", expected=3)], name="fewer")
+    more = write_cohort(ledger, [series_row("1.1", expected=5)], name="more")
+    expected = [ledger.standing(*ids).instances_expected for ids in ((fewer,), (more,), (fewer, more), ())]
+    assert expected == [3, 5, 5, 5]
 
 
 def test_a_retry_is_the_cohort_s_own(ledger: Ledger) -> None:

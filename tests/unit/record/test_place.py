@@ -87,11 +87,13 @@ def test_a_destination_that_was_emptied_is_not_called_complete(tmp_path: Path) -
 
 def test_one_layout_a_destination(tmp_path: Path) -> None:
     with open_destination(tmp_path) as destination:
-        assert destination.fix_layout(None, "{SeriesInstanceUID}") == "{SeriesInstanceUID}"
-        assert destination.fix_layout(None, "other") == "{SeriesInstanceUID}"
-        assert destination.fix_layout("{SeriesInstanceUID}", "other") == "{SeriesInstanceUID}"
+        assert destination.layout(None, "{SeriesInstanceUID}") == "{SeriesInstanceUID}"
+        assert destination.layout("one", "{SeriesInstanceUID}") == "one"  # asking decides nothing: planning does
+        destination.ledger.set_meta("layout", "{SeriesInstanceUID}")
+        assert destination.layout(None, "other") == "{SeriesInstanceUID}"
+        assert destination.layout("{SeriesInstanceUID}", "other") == "{SeriesInstanceUID}"
         with pytest.raises(ConfigError, match="has the layout"):
-            destination.fix_layout("{Modality}/{SeriesInstanceUID}", "other")
+            destination.layout("{Modality}/{SeriesInstanceUID}", "other")
 
 
 def test_a_damaged_ledger_is_refused(tmp_path: Path) -> None:
