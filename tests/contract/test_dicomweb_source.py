@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -22,6 +23,7 @@ from dicomhaul.events import Tally
 from dicomhaul.model import Job, SeriesUID, SopUID
 from dicomhaul.origin import STYLES, Cut, Part, Rule, Status, Truncate
 from dicomhaul.ports import Source
+from dicomhaul.profile import built_in
 from support.clock import FakeClock
 from support.fakes import STUDY, MemorySink
 from support.instances import make_instance
@@ -151,10 +153,12 @@ async def test_what_brought_nothing_is_asked_for_again() -> None:
     assert set(sink.taken) == set(SOPS)
 
 
-async def test_a_wrong_part_length_is_survived_by_searching() -> None:
-    rules = [Rule(times=frozenset({1}), action=Part(wrong="length"))]
-    with origin_thread(CATALOG, rules=rules) as origin:
+@pytest.mark.parametrize("wrong", ["length", "length_over"])
+async def test_a_wrong_part_length_is_survived_by_searching(wrong: Literal["length", "length_over"]) -> None:
+    """The server counts wrong every time."""
+    with origin_thread(CATALOG, rules=[Rule(action=Part(wrong=wrong))]) as origin:
         sink = await take(origin.url, SERIES)
+        assert len(origin.requests) == 2
     assert set(sink.taken) == set(SOPS)
 
 
@@ -177,6 +181,30 @@ async def test_a_single_part_answer() -> None:
         await source.exchange(HAND_JOB, sink)
     assert sink.taken == {"4.1": CONTENT}
     assert [each.target for each in asked] == ["/dicom-web/studies/2.25.1/series/1.1"]
+
+
+async def test_what_a_server_took_is_asked_for_from_then_on() -> None:
+    """For series and for instances: each has a ladder of its own."""
+    accept = built_in("generic").accept
+    one = Job(1, STUDY, SeriesUID("1.1"), SopUID("4.1"))
+
+    def answer(asked: Asked) -> Reply:
+        taken = accept.instance[1] if "/instances/" in asked.target else accept.series[2]
+        if asked.headers["accept"] != taken:
+            return ok(status="406 Not Acceptable")
+        return ok(CONTENT, Content_Type="application/dicom")
+
+    async with open_loopback(answer) as server, open_source(server.url(), profile="generic") as source:
+        for job in (HAND_JOB, one, HAND_JOB, one):
+            sink = MemorySink(job, (), {})
+            await source.exchange(job, sink)
+            assert sink.taken == {"4.1": CONTENT}
+    assert [each.headers["accept"] for each in server.asked] == [
+        *accept.series[:3],
+        *accept.instance[:2],
+        accept.series[2],
+        accept.instance[1],
+    ]
 
 
 async def test_partial_content_is_kept_and_reported() -> None:

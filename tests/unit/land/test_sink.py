@@ -21,12 +21,14 @@ from dicomhaul.events import Tally
 from dicomhaul.land.sink import BATCH_BYTES, Batches, FolderSink
 from dicomhaul.land.writer import Segment, Staged, Writer
 from dicomhaul.model import Job, SeriesUID, SopUID
+from support.descriptors import open_descriptors
 from support.failing import FailingCalls
 from support.fakes import STUDY, identity, prepared_folder, push
 
 pytestmark = pytest.mark.anyio
 
 SERIES = SeriesUID("1.1")
+BATCHES = 4
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Bench:
     staging: Path
     staged: dict[str, Staged] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
-    batches: Batches = field(default_factory=lambda: Batches(4))
+    batches: Batches = field(default_factory=lambda: Batches(BATCHES))
     names: "itertools.count[int]" = field(default_factory=itertools.count)
     writer: Writer = field(init=False)
 
@@ -246,11 +248,37 @@ async def test_memory_stays_bounded_while_the_disk_is_slow(tmp_path: Path, monke
             for number in range(4):
                 group.start_soon(source, number)
             await anyio.wait_all_tasks_blocked()
-            assert held[0] == 4 * BATCH_BYTES  # what `Batches` allows all of them
+            assert held[0] == BATCHES * BATCH_BYTES  # what `Batches` allows all of them
             assert max(written) <= 3 * BATCH_BYTES  # two in flight, one gathered
             gate.set()
-        assert most[0] <= 4 * BATCH_BYTES + len(chunk)
+        assert most[0] <= BATCHES * BATCH_BYTES + len(chunk)
         assert [each.size_bytes for each in bench.staged.values()] == [40 * len(chunk)] * 4
+
+
+async def test_one_exchange_may_not_take_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others would starve behind it."""
+    async with open_bench(tmp_path) as bench:
+        gate, queued = threading.Event(), [0]
+        submit, work = bench.writer.submit, bench.writer._segment
+
+        def count(segments: list[Segment], done: Any) -> None:
+            queued[0] += 1
+            submit(segments, done)
+
+        def wait(segment: Segment, completed: list[Staged]) -> None:
+            assert gate.wait(60)
+            work(segment, completed)
+
+        monkeypatch.setattr(bench.writer, "submit", count)
+        monkeypatch.setattr(bench.writer, "_segment", wait)
+        sink = bench.sink()
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: push(sink, bytes(8 * BATCH_BYTES), identity("4.1"), chunk_bytes=BATCH_BYTES))
+            await anyio.wait_all_tasks_blocked()
+            assert queued == [2]
+            gate.set()
+        await sink.settle()
+    assert bench.staged["4.1"].size_bytes == 8 * BATCH_BYTES
 
 
 async def push_all(sink: FolderSink, *contents: bytes) -> None:
@@ -273,6 +301,25 @@ async def test_a_full_disk_stops_the_writer_and_keeps_what_was_whole(
         with pytest.raises(DiskFull):  # and stays so
             await push_all(bench.sink(), b"x")
     assert bench.content() == {f"4.{number}": bytes([number]) * BATCH_BYTES for number in range(nth - 1)}
+
+
+@pytest.mark.parametrize("name", ["writev", "fsync"])
+async def test_what_failed_takes_no_room_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It goes at once, not when the run ends."""
+    async with open_bench(tmp_path) as bench:
+        FailingCalls(monkeypatch, name, 1)
+        sink, descriptors = bench.sink(), open_descriptors()
+        await push(sink, b"short", identity("4.1"))
+        sink.begin()
+        sink.write(memoryview(bytes(BATCH_BYTES)))
+        await sink.drain()
+        for _ in range(BATCHES):  # once all of them are free, the writer is done
+            await bench.batches.acquire()
+        assert isinstance(bench.writer.error, DiskFull)
+        assert bench.leftovers() == set()
+        assert open_descriptors() == descriptors
 
 
 async def test_a_denied_file_is_not_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

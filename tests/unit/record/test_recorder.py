@@ -1,7 +1,5 @@
 """Land, then record: in this order, whatever fails, and what a crash leaves between the two is adopted."""
 
-import errno
-import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
@@ -25,6 +23,7 @@ from dicomhaul.record import recorder as recorder_room
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.recorder import Recorder
 from dicomhaul.record.recovery import intent_batch, recover
+from support.descriptors import open_descriptors
 from support.failing import FailingCalls
 from support.fakes import prepared_folder, series_row, write_cohort
 from support.syncs import Syncs
@@ -353,21 +352,9 @@ def test_a_full_disk_is_named_although_sqlite_rolled_back_by_itself(bench: Bench
 
 def test_descriptors_are_given_back(bench: Bench) -> None:
     """`errno.EMFILE` after a thousand folders would stop a run."""
-    before = _open_descriptors()
+    before = open_descriptors()
     recorder = Recorder(bench.ledger, bench.folder, Tally())
     recorder.staged(bench.stage(*CONTENT))
     recorder.start()
     recorder.close()
-    assert _open_descriptors() == before
-
-
-def _open_descriptors() -> int:
-    count = 0
-    for fd in range(256):
-        try:
-            os.fstat(fd)
-        except OSError as error:
-            assert error.errno == errno.EBADF  # noqa: PT017 - any other would be news
-        else:
-            count += 1
-    return count
+    assert open_descriptors() == before
