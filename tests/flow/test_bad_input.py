@@ -181,3 +181,32 @@ def test_certificates(dest: Path, tmp_path: Path) -> None:
 def test_https_to_a_port_without(origin: Origin, dest: Path) -> None:
     url = origin.url.replace("http://", "https://")
     assert_refused(run_command("pull", "--all", "--source", url, "-o", dest), 1, "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["status", "nowhere"], 1),
+        (["verify", "nowhere"], 1),
+        (["resume", "nowhere"], 1),
+        (["plan", ""], 2),
+        (["plan", "no_such_collection"], 2),
+        (["plan", "a" * 300], 2),
+        (["pull", "qin_pet_phantom", "-o", "d"], 2),
+        (["pull", "qin_pet_phantom", "-o", "d", "--source", "foo:bar"], 2),
+        (["pull", "--all", "-o", "d", "--source", "http://127.0.0.1:9/x"], 1),
+        (["pull", "a" * 300, "-o", "d", "--source", "http://127.0.0.1:9/x"], 2),
+    ],
+)
+def test_the_last_line_is_an_object_at_every_stage(words: list[str], code: int, tmp_path: Path) -> None:
+    done = run_command(*words, "--json", cwd=tmp_path)
+    assert done.code == code
+    assert done.json["state"] == "failed"
+    assert done.json["reason"] == done.complaint
+
+
+def test_an_empty_destination_is_not_the_current_folder(tmp_path: Path) -> None:
+    done = run_command("pull", "--all", "--source", "http://127.0.0.1:9/x", "-o", "", cwd=tmp_path)
+    assert done.code == 2
+    assert "empty DEST" in done.stderr
+    assert list(tmp_path.iterdir()) == []

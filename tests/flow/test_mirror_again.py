@@ -70,7 +70,7 @@ def test_an_index_follows_a_repair_that_could_not_be_made(tmp_path: Path) -> Non
     catalog = made_up_catalog(3)
     with origin_thread(catalog) as origin:
         assert run_command("pull", "--all", "--source", origin.url, "-o", dest).code == 0
-    lost = sorted(expected_tree(catalog))[0]
+    lost = min(expected_tree(catalog))
     (dest / lost).unlink()
     assert run_command("verify", dest, "--repair").code == 4
     assert_recorded(dest, {path: content for path, content in expected_tree(catalog).items() if path != lost})

@@ -4,11 +4,10 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import anyio
 
-from dicomhaul.cli.output import emit_json
 from dicomhaul.errors import HaulError
 
 T = TypeVar("T")
@@ -30,7 +29,7 @@ class Stop:
         return None if self.signal_number is None else 128 + self.signal_number
 
 
-def run_async(body: Callable[[Stop], Awaitable[T]], *, as_json: bool) -> T:
+def run_async(body: Callable[[Stop], Awaitable[T]]) -> T:
     """Run `body` in an event loop. SIGINT or SIGTERM calls `stop.call`; a second one ends the process at once."""
 
     async def main() -> T:
@@ -48,12 +47,7 @@ def run_async(body: Callable[[Stop], Awaitable[T]], *, as_json: bool) -> T:
             raise failed[0]
         return result[0]
 
-    try:
-        return anyio.run(main)
-    except (HaulError, *FOREIGN_ERRORS) as error:
-        if as_json:
-            emit_json(_failed(error))
-        raise
+    return anyio.run(main)
 
 
 async def _listen(stop: Stop) -> None:
@@ -71,9 +65,3 @@ def plain_error(error: Exception) -> Exception:
         return error
     inner = [plain_error(each) for each in error.exceptions]
     return next((each for each in inner if isinstance(each, HaulError)), inner[0])
-
-
-def _failed(error: Exception) -> dict[str, Any]:
-    report = error.report if isinstance(error, HaulError) else None
-    table: dict[str, Any] = report.as_json() if report is not None else {}
-    return {**table, "state": "failed", "reason": str(error), "error": type(error).__name__}

@@ -10,6 +10,7 @@
 | 130, 143 | stopped by SIGINT, SIGTERM; run again to go on |
 """
 
+import contextlib
 import sys
 from typing import Final
 
@@ -18,7 +19,7 @@ import typer
 from dicomhaul.cli.demo import demo
 from dicomhaul.cli.harness import FOREIGN_ERRORS
 from dicomhaul.cli.origin import origin
-from dicomhaul.cli.output import complain
+from dicomhaul.cli.output import complain, emit_json, failed_json
 from dicomhaul.cli.plan import plan
 from dicomhaul.cli.pull import pull, resume
 from dicomhaul.cli.status import status
@@ -70,5 +71,8 @@ def run() -> None:
     try:
         app()
     except (HaulError, *FOREIGN_ERRORS) as error:
+        if "--json" in sys.argv:  # whatever stage the command was at, the last line is an object
+            with contextlib.suppress(OSError):  # stdout may be what failed
+                emit_json(failed_json(error))
         complain(error)
         sys.exit(exit_code_for(error))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
+from dicomhaul.errors import HaulError
 from dicomhaul.model import Failure
 from dicomhaul.observe.figures import size
 from dicomhaul.observe.wording import printable
@@ -77,3 +78,10 @@ def print_failures(failures: Sequence[Failure]) -> None:
         say(f"  missing: {what}: {failure.reason}")
     if len(failures) > _SHOWN_FAILURES:
         say(f"  ... and {len(failures) - _SHOWN_FAILURES:,} more; `--json` lists them all")
+
+
+def failed_json(error: Exception) -> dict[str, Any]:
+    """Return the object of a command that an error ended; with the report of the run, if there is one."""
+    report = error.report if isinstance(error, HaulError) else None
+    table: dict[str, Any] = report.as_json() if report is not None else {}
+    return {**table, "state": "failed", "reason": str(error), "error": type(error).__name__}

@@ -94,7 +94,7 @@ def show_plan(hauler: "Hauler", cohort: "Cohort", *, to: Path | None, as_json: b
                 return await hauler.plan(cohort, to)
         raise typer.Exit(stop.exit_code or 1)
 
-    summary = run_async(body, as_json=as_json)
+    summary = run_async(body)
     assert summary is not None  # noqa: S101 - a cancelled body has raised
     room = None if to is None else Folder(to).room()
     problem = None if room is None else shortage(summary.total, room)

@@ -155,7 +155,7 @@ def finish(hauler: "Hauler", watching: Watching, call: "Callable[[], Awaitable[R
                 report = await call()
         return report, stop.exit_code
 
-    report, signalled = run_async(body, as_json=as_json)
+    report, signalled = run_async(body)
     if as_json:
         emit_json(report.as_json())
     else:

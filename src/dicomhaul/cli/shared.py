@@ -17,6 +17,14 @@ _SOURCE = "Source"
 _RUN = "Run"
 _OUTPUT = "Output"
 
+
+def _dest(text: str) -> Path:
+    """An unset variable of a script must not mean the current folder."""
+    if not text:
+        raise typer.BadParameter("an empty DEST means nothing; use . for the current folder")
+    return Path(text)
+
+
 Targets = Annotated[
     list[str] | None,
     typer.Argument(
@@ -133,13 +141,25 @@ TpsOption = Annotated[
 ToOption = Annotated[
     Path,
     typer.Option(
-        "-o", "--to", "--download-dir", metavar="DEST", help="The destination, a folder.", rich_help_panel=_RUN
+        "-o",
+        "--to",
+        "--download-dir",
+        metavar="DEST",
+        help="The destination, a folder.",
+        parser=_dest,
+        rich_help_panel=_RUN,
     ),
 ]
 PlanToOption = Annotated[
     Path | None,
     typer.Option(
-        "-o", "--to", "--download-dir", metavar="DEST", help="Plan for this destination.", rich_help_panel=_RUN
+        "-o",
+        "--to",
+        "--download-dir",
+        metavar="DEST",
+        help="Plan for this destination.",
+        parser=_dest,
+        rich_help_panel=_RUN,
     ),
 ]
 DeepOption = Annotated[

@@ -9,7 +9,7 @@ import anyio
 from dicomhaul.cohort.names import shown
 from dicomhaul.cohort.paging import Page, Pager, iter_pages, parse_remaining
 from dicomhaul.cohort.search_keys import Key, Level, parameters, select
-from dicomhaul.errors import CohortError, HaulError, NotDicom, RefusedError, Unsupported
+from dicomhaul.errors import CohortError, Forbidden, HaulError, NotDicom, RefusedError, Unsupported
 from dicomhaul.model import is_identifier
 from dicomhaul.net.host import Host
 from dicomhaul.profile import Profile
@@ -96,7 +96,12 @@ async def iter_rows(
     except RefusedError as error:
         names = [name for name, _ in query if name != "includefield"]
         by = f" by {', '.join(names)}" if names else ""
-        raise type(error)(f"the search for {level.value}{by} is refused: {error}", status=error.status) from None
+        hint = (
+            ""
+            if isinstance(error, Forbidden) or "at this URL" in str(error)
+            else "; is there a DICOMweb server at this URL?"
+        )
+        raise type(error)(f"the search for {level.value}{by} is refused: {error}{hint}", status=error.status) from None
 
 
 async def iter_matching(

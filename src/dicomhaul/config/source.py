@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from dicomhaul.config.words import is_file
 from dicomhaul.errors import ConfigError
 from dicomhaul.net.auth import AuthKind
 from dicomhaul.profile import Profile, built_in, built_in_names, profile_for_url, read_profile
@@ -117,19 +118,12 @@ def _profile(word: str) -> Profile:
     if word in built_in_names():
         return built_in(word)
     path = Path(word)
-    if path.suffix == ".toml" or _is_file(path):
+    if path.suffix == ".toml" or is_file(word):
         return read_profile(path)
     raise ConfigError(
         f"SOURCE {word!r} is neither a URL (http:// or https://), nor a profile file, nor one of: "
         f"{', '.join(built_in_names())}"
     )
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a word too long for a name, or with a NUL in it
-        return False
 
 
 def _split_credentials(url: str, connection: Connection) -> tuple[str, Connection]:

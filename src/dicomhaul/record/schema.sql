@@ -1,7 +1,7 @@
 -- The ledger: what a destination is to hold, and what it is proven to hold. docs/design.md, "The ledger".
--- States: 0 PLANNED, 1 LANDED, 2 FAILED, 3 SKIPPED (model.State).
+-- States: 0 PLANNED, 1 LANDED, 2 FAILED (model.State; the moves between them: record/states.py).
 
-CREATE TABLE meta (              -- 'layout', 'dest_id', 'created_by'
+CREATE TABLE meta (              -- 'layout', 'dest_id', 'index' (stale or written)
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) WITHOUT ROWID;
@@ -35,7 +35,7 @@ CREATE TABLE series (
     weight     INTEGER NOT NULL,        -- what orders the work: expected bytes, or a guess
     state      INTEGER NOT NULL DEFAULT 0,
     proof      TEXT,                    -- model.Proof, once LANDED
-    reason     TEXT                     -- why FAILED or SKIPPED
+    reason     TEXT                     -- why FAILED
 );
 -- Built after a bulk load: CREATE UNIQUE INDEX series_uid ON series (series, study);
 --                          CREATE INDEX series_todo ON series (weight) WHERE state = 0;
@@ -57,7 +57,7 @@ CREATE TABLE instance (          -- LANDED: a file is there. PLANNED or FAILED: 
     PRIMARY KEY (series_id, sop)
 ) WITHOUT ROWID;
 
-CREATE TABLE intent (            -- batches about to be renamed from staging; each a JSON list, see record/landing order
+CREATE TABLE intent (            -- batches about to be renamed from staging; each a JSON list, see record/recovery.py
     id    INTEGER PRIMARY KEY,
     batch TEXT NOT NULL
 );

@@ -11,7 +11,7 @@ import typer
 
 from dicomhaul.cli import main, shared
 from dicomhaul.cli.harness import Stop, plain_error, run_async
-from dicomhaul.cli.output import complain, emit_json, print_failures, print_report, tell
+from dicomhaul.cli.output import complain, emit_json, failed_json, print_failures, print_report, tell
 from dicomhaul.config.words import is_file
 from dicomhaul.errors import CohortError, HaulError, LedgerError, SourceDown
 from dicomhaul.model import Failure
@@ -97,14 +97,17 @@ def test_from_a_group_the_error_that_says_most_is_taken() -> None:
 
 
 @pytest.mark.parametrize("error", [LedgerError("why"), OSError("why"), ExceptionGroup("", [OSError("why")])])
-def test_json_tells_the_error_of_an_async_command(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_async_command_raises_the_error_itself(error: Exception) -> None:
     async def body(_stop: Stop) -> None:
         raise error
 
     with pytest.raises((HaulError, OSError), match=r"^why$"):
-        run_async(body, as_json=True)
-    said = json.loads(capsys.readouterr().out)
-    assert (said["state"], said["reason"]) == ("failed", "why")
+        run_async(body)
+
+
+def test_an_error_becomes_json() -> None:
+    said = failed_json(LedgerError("why"))
+    assert said == {"state": "failed", "reason": "why", "error": "LedgerError"}
 
 
 def test_an_exit_code_leaves_the_event_loop_as_it_is() -> None:
@@ -112,7 +115,7 @@ def test_an_exit_code_leaves_the_event_loop_as_it_is() -> None:
         raise typer.Exit(143)
 
     with pytest.raises(typer.Exit) as ended:
-        run_async(body, as_json=False)
+        run_async(body)
     assert ended.value.exit_code == 143
 
 
