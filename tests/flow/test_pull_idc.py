@@ -1,15 +1,19 @@
 """Cohorts of the real IDC index, and manifests, from an origin that makes their instances up."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from dicomhaul import Cohort, Hauler, run
 from dicomhaul.cohort.idc import open_idc
 from dicomhaul.model import Query, Series
 from dicomhaul.origin import Catalog, Origin, synthetic_catalog
+from dicomhaul.plan.estimate import Summary
+from dicomhaul.planner.parent import plan
+from dicomhaul.planner.request import PlanRequest, Progress
 from support.command import Word, run_command
 from support.destination import assert_recorded, expected_tree, read_tree
 from support.made_up import made_up_rows, manifest_of
@@ -74,6 +78,34 @@ def test_a_collection_and_a_modality(rows: list[Series], tmp_path: Path) -> None
             len(in_idc_layout(two)),
         )
         assert origin.requests == []  # the index was asked, and the ledger: the server was not
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("by", ["filters", "manifest"])
+async def test_what_the_ledger_has_planned_is_not_planned_again(
+    by: str, rows: list[Series], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A planning child costs a second, and hundreds of megabytes."""
+    row = rows[0]
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(f"SeriesInstanceUID\n{row.series}\n", encoding="utf-8")
+    cohort = Cohort.series(row.series) if by == "filters" else Cohort.manifest(manifest)
+    planned: list[str] = []
+
+    async def count(request: PlanRequest, on_progress: Callable[[Progress], None]) -> Summary:
+        planned.append(request.layout)
+        return await plan(request, on_progress)
+
+    monkeypatch.setattr(run, "plan", count)
+    with idc_origin(tmp_path, synthetic_catalog(rows[:2], max_instance_bytes=BYTES)) as (_, profile):
+        async with Hauler(str(profile)) as hauler:
+            for _ in range(2):
+                report = await hauler.pull(cohort, tmp_path / "dest")
+            assert (report.series_complete, report.instances_landed, len(planned)) == (1, 0, 1)
+            manifest.write_text(f"SeriesInstanceUID\n{rows[1].series}\n", encoding="utf-8")
+            other = Cohort.series(rows[1].series) if by == "filters" else cohort
+            report = await hauler.pull(other, tmp_path / "dest")
+            assert (report.instances_landed, len(planned)) == (rows[1].expected, 2)
 
 
 def test_sql_with_a_layout_of_ones_own(rows: list[Series], tmp_path: Path) -> None:

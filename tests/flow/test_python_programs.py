@@ -1,6 +1,7 @@
 """The Python API where programs meet it: in a notebook, in a cancel scope, after a crash, with an error in hand."""
 
 import asyncio
+import dataclasses
 import logging
 import signal
 import subprocess
@@ -25,9 +26,11 @@ from dicomhaul import (
     pull_sync,
     verify,
 )
+from dicomhaul.land.writer import Staged
 from dicomhaul.model import Query
-from dicomhaul.origin import Cut, Part, Rule, Stall, Status
+from dicomhaul.origin import STYLES, Cut, Part, Rule, Stall, Status
 from dicomhaul.record.ledger import Ledger
+from dicomhaul.record.recovery import intent_batch
 from support.command import wait_until
 from support.made_up import made_up_catalog, made_up_rows, manifest_of
 from support.origin_process import origin_thread
@@ -161,6 +164,99 @@ async def test_an_index_that_cannot_be_written_is_written_by_the_next_run(tmp_pa
             (tmp_path / "index.parquet").rmdir()
             await hauler.pull(EVERYTHING, tmp_path)
     assert indexed(tmp_path) == on_disk(tmp_path)
+
+
+@pytest.mark.anyio
+async def test_an_index_that_was_deleted_is_written_again(tmp_path: Path) -> None:
+    with origin_thread(made_up_catalog(2)) as origin:
+        async with Hauler(origin.url) as hauler:
+            await hauler.pull(EVERYTHING, tmp_path)
+            (tmp_path / "index.parquet").unlink()
+            report = await hauler.pull(EVERYTHING, tmp_path)
+    assert report.instances_landed == 0
+    assert indexed(tmp_path) == on_disk(tmp_path) != set()
+
+
+@pytest.mark.anyio
+async def test_an_index_forgets_what_is_gone_and_does_not_come_again(tmp_path: Path) -> None:
+    rules = [Rule(level="series", times=frozenset({2}), action=Status(status=401))]
+    with origin_thread(made_up_catalog(3), rules=rules) as origin:
+        async with Hauler(origin.url, options=HaulOptions(recheck=True)) as hauler:
+            gone, *_ = (await hauler.pull(EVERYTHING, tmp_path)).paths
+            gone.unlink()
+            report = await hauler.pull(EVERYTHING, tmp_path, check=False)
+    assert (report.state, report.instances_present) == ("paused", 2)
+    assert indexed(tmp_path) == on_disk(tmp_path)
+
+
+@pytest.mark.anyio
+async def test_an_index_lists_what_was_adopted(tmp_path: Path) -> None:
+    """Killed between the renames and their receipts: the next run finds all of it in place, and moves nothing."""
+    rows = made_up_rows(2, 3)
+    with origin_thread(made_up_catalog(2, 3)) as origin:
+        async with Hauler(origin.url) as hauler:
+            await hauler.pull(Cohort(Query(manifest=manifest_of(rows[:1]))), tmp_path)
+            older = (tmp_path / "index.parquet").read_bytes()
+            await hauler.pull(Cohort(Query(manifest=manifest_of(rows[1:]))), tmp_path)
+            (tmp_path / "index.parquet").write_bytes(older)
+            ledger = Ledger.open(tmp_path / ".dicomhaul" / "ledger.sqlite3")
+            batch = [
+                Staged(row.series_id, row.folder, row.sop, row.size_bytes, row.xxh3, f"{row.sop}.part")
+                for row in ledger.iter_files()
+                if row.series == rows[1].series
+            ]
+            ledger._db.execute("DELETE FROM instance WHERE series_id = 2")
+            ledger._db.execute("UPDATE series SET state = 0, proof = NULL WHERE id = 2")
+            ledger._db.execute("UPDATE run SET state = NULL, ended_at = NULL WHERE id = 2")
+            ledger.add_intent(intent_batch(batch))
+            ledger.close()
+            origin.requests.clear()
+            report = await hauler.resume(tmp_path)
+            assert origin.requests == []
+    assert (report.state, report.instances_landed, report.instances_present) == ("complete", 0, 5)
+    assert indexed(tmp_path) == on_disk(tmp_path)
+    assert len(indexed(tmp_path)) == 5
+
+
+# -- what the ledger remembers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_every_request_of_a_search_in_pages_is_counted(tmp_path: Path) -> None:
+    style = dataclasses.replace(STYLES["orthanc"], page_max=2)
+    with origin_thread(made_up_catalog(*[1] * 14), style=style) as origin:
+        async with Hauler(origin.url) as hauler:
+            report = await hauler.pull(EVERYTHING, tmp_path)
+            assert report.requests == len(origin.requests)
+            assert len([entry for entry in origin.requests if entry.level == "search"]) > 3
+            origin.requests.clear()
+            again = await hauler.pull(EVERYTHING, tmp_path)  # each report counts its own
+            assert again.requests == len(origin.requests)
+
+
+@pytest.mark.anyio
+async def test_the_same_words_to_two_servers_are_two_cohorts(tmp_path: Path) -> None:
+    with origin_thread(made_up_catalog(2)) as one, origin_thread(made_up_catalog(2, 3)) as two:
+        for url in (one.url, two.url, one.url):
+            async with Hauler(url) as hauler:
+                await hauler.pull(EVERYTHING, tmp_path)
+    ledger = Ledger.open(tmp_path / ".dicomhaul" / "ledger.sqlite3", read_only=True)
+    assert [cohort.source for cohort in ledger.cohorts()] == [one.url, two.url]
+    assert [ledger.standing(cohort.id).series_planned for cohort in ledger.cohorts()] == [1, 2]
+    ledger.close()
+
+
+@pytest.mark.anyio
+async def test_a_run_that_found_nothing_has_failed(tmp_path: Path) -> None:
+    with origin_thread(made_up_catalog(2)) as origin:
+        async with Hauler(origin.url) as hauler:
+            with pytest.raises(CohortError):
+                await hauler.pull(Cohort.search(PatientID="nobody"), tmp_path)
+    ledger = Ledger.open(tmp_path / ".dicomhaul" / "ledger.sqlite3", read_only=True)
+    started, ended, state = ledger.last_run() or ("", None, None)
+    ledger.close()
+    assert started
+    assert (ended is not None, state) == (True, "failed")
 
 
 # -- iterating ----------------------------------------------------------------------------------------------------
