@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import trustme
@@ -170,6 +170,7 @@ def main() -> None:
     arguments.add_argument("--workload", nargs="+", choices=sorted(WORKLOADS), default=sorted(WORKLOADS))
     arguments.add_argument("--folder", type=Path, default=Path("/dev/shm"))
     arguments.add_argument("--json", type=Path)
+    arguments.add_argument("--series", type=int, help="instead of the workload's number; two sizes tell start-up apart")
     arguments.add_argument("--transfers", default="4")
     options = arguments.parse_args()
     for tool in ("nginx", "curl"):
@@ -179,6 +180,8 @@ def main() -> None:
     figures = []
     for name in options.workload:
         workload = WORKLOADS[name]
+        if options.series:
+            workload = replace(workload, series=options.series)
         root = Path(tempfile.mkdtemp(dir=options.folder))
         try:
             total = build(root, workload)
