@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final
 
 import anyio
@@ -84,19 +83,11 @@ def dicomweb_source(spec: SourceSpec, host: Host) -> Source:
     return DicomwebSource(spec.name, host, spec.profile)
 
 
-@dataclass(frozen=True, slots=True)
-class Machinery:
-    """What moves bytes in one run."""
-
-    engine: Engine
-    recorder: Recorder
-
-
 @asynccontextmanager
-async def open_machinery(
+async def open_engine(
     destination: Destination, source: Source, *, at_once: int, observer: Observer, tally: Tally
-) -> AsyncIterator[Machinery]:
-    """Start the threads of a run; at the end save everything that is whole, also when the run is cancelled.
+) -> AsyncIterator[Engine]:
+    """Start the threads of a run and yield its engine; save everything that is whole at the end, a cancelled one too.
 
     Raises LandingError or LedgerError, at the end, where the saving failed.
     """
@@ -123,16 +114,13 @@ async def open_machinery(
     for writer in writers:
         writer.start()
     try:
-        yield Machinery(
-            Engine(
-                source=source,
-                open_sink=open_sink,
-                recorder=recorder,
-                at_once=at_once,
-                observer=observer,
-                tally=tally,
-            ),
-            recorder,
+        yield Engine(
+            source=source,
+            open_sink=open_sink,
+            recorder=recorder,
+            at_once=at_once,
+            observer=observer,
+            tally=tally,
         )
     finally:
         with anyio.CancelScope(shield=True):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from dicomhaul.errors import LedgerError
 from dicomhaul.model import Failure
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dicomhaul.record.ledger import Standing
+
+INDEX_NAME: Final = "index.parquet"
 
 RunState = Literal["complete", "partial", "paused", "interrupted", "failed"]
 
@@ -112,7 +114,7 @@ class Report:
         self._require_index()
         import pyarrow.parquet as pq  # noqa: PLC0415 - heavy, and not every caller asks
 
-        with pq.ParquetFile(self.dest / "index.parquet") as index:
+        with pq.ParquetFile(self.dest / INDEX_NAME) as index:
             for batch in index.iter_batches(columns=["path"]):
                 for path in batch.column(0).to_pylist():
                     yield self.dest / path
@@ -125,8 +127,8 @@ class Report:
         self._require_index()
         import pandas as pd  # noqa: PLC0415 - heavy, and not every caller asks
 
-        return pd.read_parquet(self.dest / "index.parquet")
+        return pd.read_parquet(self.dest / INDEX_NAME)
 
     def _require_index(self) -> None:
-        if not (self.dest / "index.parquet").is_file():
-            raise LedgerError(f"{self.dest} has no index.parquet: nothing landed, or the run was stopped; run it again")
+        if not (self.dest / INDEX_NAME).is_file():
+            raise LedgerError(f"{self.dest} has no {INDEX_NAME}: nothing landed, or the run was stopped; run it again")

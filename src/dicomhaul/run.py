@@ -38,9 +38,8 @@ from dicomhaul.planner.request import Load, PlanRequest, Progress
 from dicomhaul.ports import Clock
 from dicomhaul.record.ledger import CohortRow, LandedRow, Ledger
 from dicomhaul.record.place import place_of
-from dicomhaul.report import LandedSeries, Report, RunState
+from dicomhaul.report import INDEX_NAME, LandedSeries, Report, RunState
 
-INDEX_NAME: Final = "index.parquet"
 _INDEX, _STALE = "index", "stale"  # in the ledger's meta; `merge` and `plan_again` make it stale
 _INDEX_CHILD: Final = "dicomhaul.record.index_child"
 _NO_COHORT: Final = 0  # ids count from 1
@@ -261,14 +260,14 @@ class _Run:
         world = self._world
         host = await world.open_host(source)
         try:
-            async with build.open_machinery(
+            async with build.open_engine(
                 self._at,
                 build.dicomweb_source(source, host),
                 at_once=build.at_once_at(source, self._options.transfers),
                 observer=world.observer,
                 tally=world.tally,
-            ) as machinery:
-                await machinery.engine.run()
+            ) as engine:
+                await engine.run()
         except SourceError as error:
             self._down[source.base_url] = error
             world.observer(SourceStopped(source.name, str(error)))
@@ -344,24 +343,15 @@ class _Run:
         standing = ledger.standing(*(self._cohorts or [_NO_COHORT]))
         failures = tuple(ledger.iter_failures(*self._cohorts))
         state, reason = self._state(standing.series_planned == standing.series_complete, len(failures))
-        return Report(
-            dest=self._dest,
-            state=state,
-            reason=reason,
-            series_planned=standing.series_planned,
-            series_complete=standing.series_complete,
-            series_failed=standing.series_failed,
-            instances_expected=standing.instances_expected,
+        return dataclasses.replace(
+            Report.at_rest(self._dest, state, reason, standing, failures),
             instances_landed=spent.instances_landed,
-            instances_present=standing.instances_present,
-            instances_failed=standing.instances_failed,
             bytes_landed=spent.bytes_landed,
             bytes_discarded=spent.bytes_discarded,
             requests=spent.requests,
             retries=spent.retries,
             throttled=spent.throttled,
             elapsed_s=self._world.clock.monotonic() - self._began_s,
-            failures=failures,
         )
 
     def _state(self, complete: bool, failures: int) -> tuple[RunState, str]:  # noqa: FBT001 - private

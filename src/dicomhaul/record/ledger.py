@@ -74,7 +74,6 @@ class Standing:
     instances_present: int
     instances_failed: int
     bytes_present: int
-    series_without_count: int
 
 
 @contextmanager
@@ -222,9 +221,10 @@ class Ledger:
                 f"UPDATE instance SET state = 0, reason = NULL WHERE state = 2 AND series_id IN {members}",  # noqa: S608 - our own words
                 (cohort_id,),
             )
+            marks = ", ".join("?" * len(Move.RETRY.sources))
             self._db.execute(
-                f"UPDATE series SET state = 0, reason = NULL WHERE state = 2 AND id IN {members}",  # noqa: S608 - likewise
-                (cohort_id,),
+                f"UPDATE series SET state = ?, reason = NULL WHERE state IN ({marks}) AND id IN {members}",  # noqa: S608 - likewise
+                (Move.RETRY.target, *Move.RETRY.sources, cohort_id),
             )
 
     def amount_planned(self, cohort_id: int) -> Amount:
@@ -395,7 +395,7 @@ class Ledger:
                 "SELECT coalesce(sum(i.state = 1), 0), coalesce(sum(i.size_bytes), 0), coalesce(sum(i.state = 2), 0) "  # noqa: S608 - our own words
                 f"FROM instance i {'JOIN series s ON s.id = i.series_id ' + joined if cohort_ids else ''}"
             ).fetchone()
-        return Standing(total, landed, failed, None if unknown else wanted, present, missing, size, unknown)
+        return Standing(total, landed, failed, None if unknown else wanted, present, missing, size)
 
     def iter_failures(self, *cohort_ids: int) -> Iterator[Failure]:
         """Yield what failed of some cohorts, each once: instances by name, and series that lack none known by name."""
