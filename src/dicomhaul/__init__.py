@@ -15,7 +15,7 @@ from dicomhaul._version import __version__
 
 if TYPE_CHECKING:
     from dicomhaul.config.options import HaulOptions
-    from dicomhaul.config.source import Connection, SourceSpec, resolve_source
+    from dicomhaul.config.source import Connection, Sources, SourceSpec, resolve_source, resolve_sources
     from dicomhaul.errors import (
         BadMultipart,
         CohortError,
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "dicomhaul.config.options": ("HaulOptions",),
-    "dicomhaul.config.source": ("Connection", "SourceSpec", "resolve_source"),
+    "dicomhaul.config.source": ("Connection", "SourceSpec", "Sources", "resolve_source", "resolve_sources"),
     "dicomhaul.errors": (
         "BadMultipart",
         "CohortError",
@@ -156,6 +156,7 @@ __all__ = [
     "SourceError",
     "SourceSpec",
     "SourceStopped",
+    "Sources",
     "Summary",
     "Tally",
     "Throttled",
@@ -170,6 +171,7 @@ __all__ = [
     "pull_sync",
     "read_profile",
     "resolve_source",
+    "resolve_sources",
     "verify",
 ]
 

@@ -9,8 +9,10 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
+from dicomhaul.config.options import HaulOptions
 from dicomhaul.config.source import SourceSpec
 from dicomhaul.destination import Destination
+from dicomhaul.errors import SourceError
 from dicomhaul.events import Observer, Tally
 from dicomhaul.land.sink import BATCH_BYTES, Batches, FolderSink
 from dicomhaul.land.writer import Writer
@@ -19,10 +21,16 @@ from dicomhaul.net.auth import credentials_for
 from dicomhaul.net.host import Host, open_host
 from dicomhaul.net.proxy import Proxies
 from dicomhaul.net.session import Endpoint
-from dicomhaul.ports import Clock, Source
+from dicomhaul.plan.split import largest_whole_bytes
+from dicomhaul.ports import Clock
 from dicomhaul.record.recorder import Recorder
+from dicomhaul.source.bucket import BucketSource
 from dicomhaul.source.dicomweb import DicomwebSource
-from dicomhaul.transfer.engine import Engine
+from dicomhaul.transfer.engine import Engine, Lane
+from dicomhaul.transfer.objects import ObjectsHaul
+from dicomhaul.transfer.outcome import OpenSink
+from dicomhaul.transfer.series import SeriesHaul
+from dicomhaul.transfer.shares import Shares
 
 _WRITERS: Final = 4  # fsync waits for the device, not for the processor
 _BATCHES: Final = 6  # in flight, over all exchanges
@@ -78,19 +86,22 @@ def at_once_at(spec: SourceSpec, concurrency: int | None) -> int:
     return concurrency or spec.profile.limits.concurrency_max
 
 
-def dicomweb_source(spec: SourceSpec, host: Host) -> Source:
-    """The source that speaks through `host`."""
-    return DicomwebSource(spec.name, host, spec.profile)
-
-
 @asynccontextmanager
 async def open_engine(
-    destination: Destination, source: Source, *, at_once: int, observer: Observer, tally: Tally
+    destination: Destination,
+    hosts: Mapping[str, tuple[SourceSpec, Host]],
+    *,
+    options: HaulOptions,
+    stopped: Mapping[str, SourceError],
+    clock: Clock,
+    observer: Observer,
+    tally: Tally,
 ) -> AsyncIterator[Engine]:
     """Start the threads of a run and yield its engine; save everything that is whole at the end, a cancelled one too.
 
-    Raises LandingError or LedgerError, at the end, where the saving failed.
+    `hosts` are the routes, by name. Raises LandingError or LedgerError, at the end, where the saving failed.
     """
+    at_once = sum(at_once_at(spec, options.transfers) for spec, _ in hosts.values())
     recorder = Recorder(destination.ledger, destination.folder, tally)
     writers = [Writer(destination.folder.staging, recorder.staged) for _ in range(_WRITERS)]
     turn = itertools.cycle(writers)
@@ -115,10 +126,11 @@ async def open_engine(
         writer.start()
     try:
         yield Engine(
-            source=source,
-            open_sink=open_sink,
+            lanes=[_lane(spec, host, recorder, open_sink, options) for spec, host in hosts.values()],
+            stopped=stopped,
             recorder=recorder,
-            at_once=at_once,
+            clock=clock,
+            wait=options.wait,
             observer=observer,
             tally=tally,
         )
@@ -126,6 +138,42 @@ async def open_engine(
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(_save, writers, recorder)
             await anyio.lowlevel.checkpoint()  # what the recorder called back is told to the observer
+
+
+def _lane(spec: SourceSpec, host: Host, recorder: Recorder, open_sink: OpenSink, options: HaulOptions) -> Lane:
+    at_once = at_once_at(spec, options.transfers)
+    limits = spec.profile.limits
+    if spec.profile.kind == "bucket":
+        bucket = BucketSource(spec.name, host, spec.profile, compare=options.checksum == "stated")
+        shares = Shares(at_once * 2)
+        return Lane(
+            spec.name,
+            at_once,
+            lambda work, known: ObjectsHaul(
+                work,
+                known,
+                source=bucket,
+                open_sink=open_sink,
+                note_stems=lambda series_id, stems: recorder.change(lambda ledger: ledger.note_stems(series_id, stems)),
+                shares=shares,
+                at_once=at_once,
+            ),
+        )
+    server = DicomwebSource(spec.name, host, spec.profile)
+    cut_above = largest_whole_bytes(response_bytes=limits.response_bytes, series_bytes=limits.series_bytes)
+    return Lane(
+        spec.name,
+        at_once,
+        lambda work, known: SeriesHaul(
+            work,
+            known,
+            source=server,
+            open_sink=open_sink,
+            add_wanted=lambda series_id, sops: recorder.change(lambda ledger: ledger.add_wanted(series_id, sops)),
+            at_once=at_once,
+            cut_above_bytes=cut_above,
+        ),
+    )
 
 
 def _save(writers: list[Writer], recorder: Recorder) -> None:

@@ -35,6 +35,17 @@ class SeriesFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesMoved:
+    """A series goes on by its next route; what landed of it is kept."""
+
+    study: str
+    series: str
+    route: str
+    next_route: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Retrying:
     """An exchange failed and will be tried again."""
 
@@ -68,7 +79,7 @@ class Noticed:
     message: str
 
 
-Event = Planned | SeriesLanded | SeriesFailed | Retrying | GateClosed | SourceStopped | Noticed
+Event = Planned | SeriesLanded | SeriesFailed | SeriesMoved | Retrying | GateClosed | SourceStopped | Noticed
 Observer = Callable[[Event], None]
 
 
@@ -86,3 +97,4 @@ class Tally:
     throttled: int = 0
     series_complete: int = 0
     series_failed: int = 0
+    series_moved: int = 0

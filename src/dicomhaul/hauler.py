@@ -20,7 +20,7 @@ import anyio.from_thread
 
 from dicomhaul import build, run
 from dicomhaul.config.options import HaulOptions
-from dicomhaul.config.source import Connection, SourceSpec, resolve_source
+from dicomhaul.config.source import IDC, Connection, Location, Sources, SourceSpec, resolve_sources
 from dicomhaul.destination import layout_of
 from dicomhaul.errors import ConfigError, IncompleteError
 from dicomhaul.events import Event, Observer, SeriesLanded, Tally
@@ -30,8 +30,8 @@ from dicomhaul.net.host import Host
 from dicomhaul.plan.estimate import Summary
 from dicomhaul.planner.parent import plan
 from dicomhaul.planner.request import PlanRequest
-from dicomhaul.record.ledger import CohortRow
 from dicomhaul.record.place import place_of
+from dicomhaul.record.reader import CohortRow
 from dicomhaul.report import LandedSeries, Report
 
 if TYPE_CHECKING:
@@ -134,8 +134,10 @@ class Hauler:
     An async context manager: one session, one gate for all that follows.
 
     Args:
-        source: a built-in name, a profile file, or a DICOMweb base URL; None: only what needs no source.
+        source: a built-in name, a profile file, or a DICOMweb base URL; for IDC also a comma list of them, in the order
+            of preference. None: IDC's own, which is IDC's buckets and then its proxy.
         profile: name or file of the profile for a URL, instead of the one that its host suggests.
+        bucket_location: which copy of IDC's buckets `idc` and `idc-bucket` mean.
         transfers: the most exchanges at once; None: what the profile allows.
         requests_per_s: the most requests a second; None: what the profile allows.
         layout: template of the folders below a destination.
@@ -148,9 +150,10 @@ class Hauler:
 
     def __init__(
         self,
-        source: str | SourceSpec | None = None,
+        source: str | Sources | None = None,
         *,
         profile: str | None = None,
+        bucket_location: Location = "aws",
         transfers: int | None = None,
         requests_per_s: float | None = None,
         layout: str | None = None,
@@ -160,9 +163,8 @@ class Hauler:
     ) -> None:
         self._connection = connection or Connection()
         self._profile = profile
-        self._source = (
-            resolve_source(source, profile=profile, connection=self._connection) if isinstance(source, str) else source
-        )
+        self._location: Location = bucket_location
+        self._source = self._resolve(source, profile) if isinstance(source, str) else source
         self._options = replace(
             options or HaulOptions(), **_given(transfers=transfers, requests_per_s=requests_per_s, layout=layout)
         )
@@ -208,11 +210,11 @@ class Hauler:
         if to is not None:
             there = layout_of(Path(to), self._options.state_dir)
             present = place_of(Path(to), self._options.state_dir).ledger
-        layout = self._options.layout or there or run.default_layout(self._source)
+        layout = self._options.layout or there or run.default_layout(self._needed_source())
         return await plan(
             PlanRequest(
                 query=cohort.query,
-                source=self._source,
+                source=self._needed_source(),
                 layout=layout,
                 present=present if present is not None and present.is_file() else None,
                 requests_per_s=self._options.requests_per_s,
@@ -253,10 +255,8 @@ class Hauler:
         Errors as `pull`.
         """
 
-        def find_source(cohort: CohortRow) -> SourceSpec:
-            return self._source or resolve_source(
-                cohort.source, profile=self._profile or cohort.profile, connection=self._connection
-            )
+        def find_source(cohort: CohortRow) -> Sources:
+            return self._source or self._resolve(cohort.source, self._profile or cohort.profile)
 
         return _checked(await self._in_scope(lambda scope: run.resume(
             Path(to), self._options, self._world(), find_source=find_source, damaged=damaged, stop=scope
@@ -310,13 +310,11 @@ class Hauler:
         if not task.cancelled():
             task.exception()  # an error that nobody asks for would be logged
 
-    def _needed_source(self) -> SourceSpec:
-        if self._source is None:
-            raise ConfigError(
-                "say where from: --source idc-proxy, idc-google, or the URL of a DICOMweb server. (IDC asks that bulk "
-                "goes through its public buckets, which this version does not read; its proxy has a daily quota.)"
-            )
-        return self._source
+    def _resolve(self, words: str, profile: str | None) -> Sources:
+        return resolve_sources(words, profile=profile, connection=self._connection, location=self._location)
+
+    def _needed_source(self) -> Sources:
+        return self._source or self._resolve(IDC, None)
 
     def _world(self) -> run.Surroundings:
         return run.Surroundings(self._clock, self._tell, self._tally, self._open_host)
@@ -377,7 +375,7 @@ def pull_sync(
     cohort: Cohort,
     to: str | os.PathLike[str],
     *,
-    source: str | SourceSpec,
+    source: str | Sources | None = None,
     check: bool = True,
     **options: Any,
 ) -> Report:

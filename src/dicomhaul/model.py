@@ -51,6 +51,25 @@ class Proof(enum.StrEnum):
     FRAMING = "framing"  # nobody states a number; the response ended as its framing demands
 
 
+class Check(enum.IntEnum):
+    """What the bytes of an instance were held against as they landed, besides the framing of the answer.
+
+    The ledger has an XXH3-128 of every instance whatever this says.
+    """
+
+    FRAMING = 0  # nobody states a digest: the answer ended as its framing demands
+    SIZE = 1  # the source states the size, and no digest that could be compared
+    CRC32C = 2  # `x-goog-hash`
+    MD5 = 3  # an ETag that is one, or `x-goog-hash`
+
+
+class Routing(NamedTuple):
+    """By which routes a series may come, in this order, and why; without any, nobody can give it."""
+
+    routes: tuple[str, ...]  # names of sources
+    reason: str
+
+
 class Series(NamedTuple):
     """One row of a cohort: what is wanted of one series.
 
@@ -70,6 +89,8 @@ class Series(NamedTuple):
     size_bytes: int | None = None
     folder: str = ""  # below the destination, `/`-separated, already made safe
     instances: tuple[SopUID, ...] | None = None  # None: the whole series; else only these
+    prior: bool = False  # a revision that the present release replaced: only buckets still have it
+    routing: Routing | None = None  # set by planning
 
 
 class InstanceRef(NamedTuple):
@@ -77,6 +98,43 @@ class InstanceRef(NamedTuple):
 
     sop: SopUID
     size_bytes: int | None = None
+
+
+class ObjectRef(NamedTuple):
+    """One object of a bucket, as a listing states it. Its key says nothing of its SOP Instance UID."""
+
+    bucket: str  # as IDC's index names it
+    key: str  # such as "<crdc_series_uuid>/<crdc_instance_uuid>.dcm"
+    size_bytes: int
+    etag: str | None  # without quotes
+
+    @property
+    def stem(self) -> str:
+        """The last part of the key, without `.dcm`: how the ledger names the object within its series."""
+        return self.key.rpartition("/")[2].removesuffix(".dcm")
+
+
+class Stated(NamedTuple):
+    """What a source states of one object before its bytes come.
+
+    `digest` is what `check` names (16 bytes of MD5, 4 of CRC32C big endian); None where only the size is stated.
+    """
+
+    stem: str
+    size_bytes: int
+    etag: str | None
+    check: Check
+    digest: bytes | None
+
+
+class Partial(NamedTuple):
+    """The beginning of an object that an earlier run left in staging."""
+
+    stem: str
+    etag: str
+    name: str  # of the file in staging
+    offset: int  # bytes of it that count
+    xxh3: bytes  # XXH3-128 of them
 
 
 class Identity(NamedTuple):
@@ -103,7 +161,10 @@ class Work(NamedTuple):
     expected: int | None
     size_bytes: int | None
     whole: bool
-    cut: bool
+    cut: bool  # ask for its inventory first, whatever its size
+    bucket: str | None = None
+    revision: str | None = None
+    routes: tuple[str, ...] = ()
 
 
 class Known(NamedTuple):
@@ -111,6 +172,8 @@ class Known(NamedTuple):
 
     landed: dict[str, int]  # SOP Instance UID -> bytes
     wanted: list[str]  # planned or failed: known by name, not there
+    stems: dict[str, str] = {}  # noqa: RUF012 - never changed; stem of an object -> SOP Instance UID, where it is known
+    partials: dict[str, Partial] = {}  # noqa: RUF012 - likewise; stem -> what is there of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +201,8 @@ class Receipt:
     sop: SopUID
     size_bytes: int
     xxh3: bytes  # XXH3-128 of the file, 16 bytes, big endian
+    check: Check = Check.FRAMING
+    stem: str | None = None  # of the object that it came from
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +219,24 @@ class Failure:
         return {"study": self.study, "series": self.series, "sop": self.sop, "reason": self.reason}
 
 
+class Shard(NamedTuple):
+    """One of `of` equal parts of a cohort, `number` from 1: the same split on every machine, see `plan.shard`."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """What the user asked for, before anybody looked it up. Filters intersect; values of one filter are alternatives.
 
     `targets` are words still to be recognised; `manifest` is the text of one that came by standard input or from
-    memory. `search` holds QIDO `KEY=VALUE` pairs. `everything` asks for all that a server has.
+    memory. `search` holds QIDO `KEY=VALUE` pairs. `everything` asks for all that a server has. `idc_version` asks the
+    index as that release had it; None: as it is. `licenses_allowed`: a cohort that holds any other licence is refused
+    (empty: all are allowed). `shard`: only that part of what all the rest means.
     """
 
     targets: tuple[str, ...] = ()
@@ -177,3 +254,6 @@ class Query:
     search: tuple[str, ...] = ()
     everything: bool = False
     limit_series: int | None = None
+    idc_version: int | None = None
+    licenses_allowed: tuple[str, ...] = ()
+    shard: Shard | None = None

@@ -1,11 +1,11 @@
 """The seams: small protocols between the engine and everything that touches the world."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
 from dicomhaul.errors import HaulError
-from dicomhaul.model import End, Identity, InstanceRef, Job, Known, Proof, Work
+from dicomhaul.model import End, Identity, InstanceRef, Job, Known, ObjectRef, Partial, Proof, Stated, Work
 
 T = TypeVar("T")
 
@@ -50,8 +50,24 @@ class Sink(Protocol):
     reuse the buffer below them.
     """
 
-    def begin(self) -> None:
-        """A part begins."""
+    def begin(self, stated: Stated | None = None) -> None:
+        """A part begins. What the source states of it is compared once it has landed, see `SettlingSink.refused`.
+
+        A part of which `stated` gives an ETag and more than 16 MiB is kept when it breaks off (`suspend`), and noted
+        now and then with the recorder, so that a later run can go on with it.
+        """
+        ...
+
+    async def reopen(self, stated: Stated, partial: Partial, skim: Callable[[memoryview], None]) -> bool:
+        """Begin a part with the bytes that an earlier run left of it; False if they are not what was recorded.
+
+        `skim` is given these bytes, a piece at a time, in another thread; whoever wrote it feeds nothing meanwhile.
+        After False the part has not begun. Raises LandingError.
+        """
+        ...
+
+    def suspend(self) -> None:
+        """Leave the open part as it is, for a later exchange or run to go on with, if it is one that is kept."""
         ...
 
     def write(self, view: memoryview) -> None:
@@ -101,11 +117,43 @@ class Source(Protocol):
         ...
 
 
+class ObjectSource(Protocol):
+    """Where instances are objects of buckets: listed and fetched by key, named only by their own bytes."""
+
+    @property
+    def name(self) -> str:
+        """What the plan, the ledger and messages call it."""
+        ...
+
+    async def listing(self, bucket: str, revision: str) -> list[ObjectRef]:
+        """List the objects of one revision of a series (prefix `<crdc_series_uuid>/`). Raises NotFound without any.
+
+        Other errors as `Source.exchange`.
+        """
+        ...
+
+    async def fetch(self, ref: ObjectRef, sink: Sink, partial: Partial | None = None) -> None:
+        """Push one object, as one part, into `sink`, going on where a broken answer or `partial` ended.
+
+        Tries as often as the source's manners allow. Raises TransferError or SourceError. A sink may be shared by
+        several fetches of objects of at most `SMALL_BYTES`, which are pushed whole.
+        """
+        ...
+
+    async def identify(self, ref: ObjectRef) -> Identity:
+        """Say who an object is, by a request for its first bytes. Errors as `fetch`; NotDicom if they do not tell."""
+        ...
+
+
+# Objects up to this are gathered before they are pushed, so that many can share one sink and one batch of the writer.
+SMALL_BYTES = 128 * 1024
+
+
 class Ledger(Protocol):
     """What a run asks of, and tells, the memory of a destination. Synchronous; used through a Recorder."""
 
-    def lease(self, count: int, end: End) -> list[Work]:
-        """Hand out up to `count` planned series; none twice in a run."""
+    def lease(self, count: int, end: End, route: str) -> list[Work]:
+        """Hand out up to `count` planned series whose first route is `route`; none twice in a run."""
         ...
 
     def known(self, series_id: int) -> Known:
@@ -120,8 +168,12 @@ class Ledger(Protocol):
         """This instance will not come in this run."""
         ...
 
-    def complete_series(self, series_id: int, proof: Proof, expected: int | None) -> None:
-        """All that is wanted of this series is there."""
+    def note_stems(self, series_id: int, stems: Mapping[str, str]) -> None:
+        """These landed instances (stem of the object -> SOP Instance UID) are those objects of a bucket."""
+        ...
+
+    def complete_series(self, series_id: int, proof: Proof, expected: int | None, route: str) -> None:
+        """All that is wanted of this series is there; the last of it came by `route`."""
         ...
 
     def fail_series(self, series_id: int, reason: str) -> None:
@@ -149,6 +201,16 @@ class SettlingSink(Sink, Protocol):
     @property
     def landed(self) -> dict[str, int]:
         """SOP Instance UID -> bytes of what this exchange brought."""
+        ...
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Stem -> why, of objects whose bytes are not those that the source states; final after `settle`."""
+        ...
+
+    @property
+    def stems(self) -> dict[str, str]:
+        """Stem -> SOP Instance UID of the objects that came, those included that were there already."""
         ...
 
     async def settle(self) -> None:

@@ -11,7 +11,7 @@ from dicomhaul.model import Failure
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dicomhaul.record.ledger import Standing
+    from dicomhaul.record.reader import Standing
 
 INDEX_NAME: Final = "index.parquet"
 

@@ -24,10 +24,10 @@ import anyio.to_thread
 
 from dicomhaul import build
 from dicomhaul.config.options import QUERY_JSON, HaulOptions
-from dicomhaul.config.source import SourceSpec, idc_release
+from dicomhaul.config.source import Sources, SourceSpec, idc_release
 from dicomhaul.destination import Destination, open_destination
 from dicomhaul.errors import DiskFull, HaulError, LandingError, LedgerError, SourceError
-from dicomhaul.events import Noticed, Observer, Planned, SourceStopped, Tally
+from dicomhaul.events import Noticed, Observer, Planned, Tally
 from dicomhaul.land.folder import instance_path
 from dicomhaul.land.layout import IDC_LAYOUT, PLAIN_LAYOUT, parse_layout
 from dicomhaul.model import Query
@@ -36,8 +36,9 @@ from dicomhaul.plan.estimate import shortage
 from dicomhaul.planner.parent import plan
 from dicomhaul.planner.request import Load, PlanRequest, Progress
 from dicomhaul.ports import Clock
-from dicomhaul.record.ledger import CohortRow, LandedRow, Ledger
+from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.place import place_of
+from dicomhaul.record.reader import CohortRow, LandedRow
 from dicomhaul.report import INDEX_NAME, LandedSeries, Report, RunState
 
 _INDEX, _STALE = "index", "stale"  # in the ledger's meta; `merge` and `plan_again` make it stale
@@ -56,21 +57,21 @@ class Surroundings:
     open_host: Callable[[SourceSpec], Awaitable[Host]]
 
 
-def default_layout(source: SourceSpec | None) -> str:
+def default_layout(source: Sources | None) -> str:
     """IDC's users know idc-index's tree; elsewhere no patient data stands in paths."""
-    return IDC_LAYOUT if source is None or source.profile.index == "idc" else PLAIN_LAYOUT
+    return IDC_LAYOUT if source is None or source.index == "idc" else PLAIN_LAYOUT
 
 
-def searches(source: SourceSpec | None) -> bool:
+def searches(source: Sources | None) -> bool:
     """Say whether the cohort is looked up at the server, whose answer may be another one tomorrow."""
-    return source is not None and source.profile.index is None
+    return source is not None and source.index is None
 
 
-def fingerprint(query: Query, source: SourceSpec, layout: str) -> str:
+def fingerprint(query: Query, source: Sources, layout: str) -> str:
     """Return what tells one plan from another: the query, its manifests' text, the index, the source, the layout."""
     manifests = [_digest(word) for word in query.targets]
-    index = idc_release() if source.profile.index == "idc" else ""
-    said = [QUERY_JSON.dump_python(query, mode="json"), manifests, index, source.base_url, layout]
+    index = idc_release() if source.index == "idc" else ""
+    said = [QUERY_JSON.dump_python(query, mode="json"), manifests, index, list(source.base_urls), layout]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
@@ -101,7 +102,7 @@ def cohort_name(query: Query) -> str:
 
 async def pull(
     query: Query,
-    source: SourceSpec,
+    source: Sources,
     dest: Path,
     options: HaulOptions,
     world: Surroundings,
@@ -128,7 +129,7 @@ async def resume(
     options: HaulOptions,
     world: Surroundings,
     *,
-    find_source: Callable[[CohortRow], SourceSpec],
+    find_source: Callable[[CohortRow], Sources],
     damaged: Sequence[tuple[int, str]] = (),
     stop: anyio.CancelScope,
 ) -> Report:
@@ -163,7 +164,7 @@ def landed_series(dest: Path, state_dir: Path | None, study: str, series: str) -
     raise LedgerError(f"series {series} is not complete at {dest}")
 
 
-def iter_landed(dest: Path, options: HaulOptions, query: Query, source: SourceSpec) -> Iterator[LandedSeries]:
+def iter_landed(dest: Path, options: HaulOptions, query: Query, source: Sources) -> Iterator[LandedSeries]:
     """Yield the complete series of the cohort that `query` means."""
     with closing(Ledger.open(place_of(dest, options.state_dir).ledger, read_only=True)) as ledger:
         mark = fingerprint(query, source, ledger.meta("layout") or "")
@@ -209,7 +210,7 @@ class _Run:
         if destination.adopted:
             world.observer(Noticed(f"adopted {destination.adopted} instances that an interrupted run had landed"))
 
-    async def plan(self, query: Query, source: SourceSpec) -> int:
+    async def plan(self, query: Query, source: Sources) -> int:
         """Write the cohort into the ledger, unless exactly this one is there; return its id."""
         ledger, place = self._at.ledger, self._at.place
         if self._options.layout is not None:
@@ -240,15 +241,16 @@ class _Run:
         tally.requests += progress.requests - self._searches  # sent by the planning child, which has a tally of its own
         self._searches = progress.requests
 
-    async def haul(self, cohort_id: int, source: SourceSpec) -> None:
+    async def haul(self, cohort_id: int, source: Sources) -> None:
         """Bring what this cohort still lacks."""
         self._finished = False
         self._cohorts.append(cohort_id)
         ledger = self._at.ledger
         ledger.retry_failed(cohort_id)
+        ledger.fail_unrouted(cohort_id)
         amount = ledger.amount_planned(cohort_id)
         self._world.observer(Planned(amount.series, amount.instances, amount.size_bytes))
-        if amount.series and self._error is None and source.base_url not in self._down:
+        if amount.series and self._error is None and not all(url in self._down for url in source.base_urls):
             problem = shortage(amount, self._at.folder.room())
             if problem is not None and not self._options.force:
                 raise DiskFull(f"{problem}; free some, choose another destination, or use --force")
@@ -256,21 +258,22 @@ class _Run:
             await self._transfer(source)
         self._finished = True
 
-    async def _transfer(self, source: SourceSpec) -> None:
+    async def _transfer(self, source: Sources) -> None:
         world = self._world
-        host = await world.open_host(source)
+        hosts = {spec.name: (spec, await world.open_host(spec)) for spec in source.specs}
+        stopped = {spec.name: self._down[spec.base_url] for spec in source.specs if spec.base_url in self._down}
         try:
             async with build.open_engine(
                 self._at,
-                build.dicomweb_source(source, host),
-                at_once=build.at_once_at(source, self._options.transfers),
+                hosts,
+                options=self._options,
+                stopped=stopped,
+                clock=world.clock,
                 observer=world.observer,
                 tally=world.tally,
             ) as engine:
-                await engine.run()
-        except SourceError as error:
-            self._down[source.base_url] = error
-            world.observer(SourceStopped(source.name, str(error)))
+                for name, error in (await engine.run()).items():
+                    self._down[hosts[name][0].base_url] = error
         except (LandingError, LedgerError) as error:
             self._error = error
 
@@ -342,7 +345,8 @@ class _Run:
         ledger, spent = self._at.ledger, self._spent()
         standing = ledger.standing(*(self._cohorts or [_NO_COHORT]))
         failures = tuple(ledger.iter_failures(*self._cohorts))
-        state, reason = self._state(standing.series_planned == standing.series_complete, len(failures))
+        left = standing.series_planned - standing.series_complete - standing.series_failed
+        state, reason = self._state(left, len(failures))
         return dataclasses.replace(
             Report.at_rest(self._dest, state, reason, standing, failures),
             instances_landed=spent.instances_landed,
@@ -354,14 +358,14 @@ class _Run:
             elapsed_s=self._world.clock.monotonic() - self._began_s,
         )
 
-    def _state(self, complete: bool, failures: int) -> tuple[RunState, str]:  # noqa: FBT001 - private
+    def _state(self, left: int, failures: int) -> tuple[RunState, str]:
         if not self._finished and self._error is None:
             return "interrupted", "stopped on request; run again to go on"
         if self._error is not None:
             return "failed", str(self._error)
-        if self._down:
+        if self._down and left:
             return "paused", "; ".join(str(error) for error in self._down.values())
-        if complete and not failures:
+        if not left and not failures:
             return "complete", ""
         return "partial", f"{failures} failures"
 

@@ -12,8 +12,9 @@ from dicomhaul.audit.findings import Checked, Expected, Finding, Problem
 from dicomhaul.audit.tree import verify_tree
 from dicomhaul.land.folder import instance_path
 from dicomhaul.model import Failure
-from dicomhaul.record.ledger import Ledger, Standing
+from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.place import place_of
+from dicomhaul.record.reader import Standing
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TypeVar
 from dicomhaul.errors import HaulError
 from dicomhaul.events import Tally
 from dicomhaul.land.folder import Folder
-from dicomhaul.model import Failure, Identity, InstanceRef, Job, Series, SeriesUID, SopUID, StudyUID
+from dicomhaul.model import Failure, Identity, InstanceRef, Job, Routing, Series, SeriesUID, SopUID, StudyUID
 from dicomhaul.ports import Ledger as LedgerPort
 from dicomhaul.ports import Sink
 from dicomhaul.record.ledger import Ledger
@@ -36,6 +36,7 @@ def series_row(
         revision=revision,
         folder=f"{study}/{uid}",
         instances=None if instances is None else tuple(map(SopUID, instances)),
+        routing=Routing(("fake",), ""),
     )
 
 
@@ -44,7 +45,6 @@ def write_cohort(
     rows: Iterable[Series],
     *,
     name: str = "cohort",
-    cut_above_bytes: int = 1 << 40,
     missing: Sequence[Failure] = (),
     searched: bool = False,
 ) -> int:
@@ -58,7 +58,6 @@ def write_cohort(
         layout="{StudyInstanceUID}/{SeriesInstanceUID}",
         searched=searched,
         rows=rows,
-        cut_above_bytes=cut_above_bytes,
         missing=missing,
     )
 

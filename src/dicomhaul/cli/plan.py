@@ -31,7 +31,11 @@ def plan(
     search: shared.SearchOption = None,
     everything: shared.AllOption = False,
     limit_series: shared.LimitOption = None,
+    idc_version: shared.IdcVersionOption = None,
+    license_allow: shared.LicenseAllowOption = None,
+    shard: shared.ShardOption = None,
     source: shared.SourceOption = None,
+    bucket_location: shared.BucketLocationOption = "aws",
     profile: shared.ProfileOption = None,
     auth: shared.AuthOption = None,
     token_file: shared.TokenFileOption = None,
@@ -39,9 +43,13 @@ def plan(
     client_cert: shared.ClientCertOption = None,
     client_key: shared.ClientKeyOption = None,
     tpslimit: shared.TpsOption = None,
+    quota: shared.QuotaOption = None,
     to: shared.PlanToOption = None,
     layout: shared.LayoutOption = None,
     state_dir: shared.StateDirOption = None,
+    lock: shared.LockOption = None,
+    rate: shared.RateOption = None,
+    probe: shared.ProbeOption = False,
     as_json: shared.JsonOption = False,
 ) -> None:
     """Say what would come: series, instances, bytes, licences, routes. With -o: what is not there, and if it fits.
@@ -69,14 +77,17 @@ def plan(
         search=search,
         everything=everything,
         limit_series=limit_series,
+        idc_version=idc_version,
+        license_allow=license_allow,
+        shard=shard,
     )
     connection = shared.connection_from(
         auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
     )
-    options = shared.options_from(tpslimit=tpslimit, layout=layout, state_dir=state_dir)
+    options = shared.options_from(tpslimit=tpslimit, layout=layout, state_dir=state_dir, quota=quota, lock=lock)
     from dicomhaul.hauler import Cohort, Hauler  # noqa: PLC0415 - loads in 0.4 s, which --help need not wait for
 
-    hauler = Hauler(source, profile=profile, connection=connection, options=options)
+    hauler = Hauler(source, profile=profile, bucket_location=bucket_location, connection=connection, options=options)
     show_plan(hauler, Cohort(query), to=to, as_json=as_json)
 
 

@@ -31,7 +31,11 @@ def pull(
     search: shared.SearchOption = None,
     everything: shared.AllOption = False,
     limit_series: shared.LimitOption = None,
+    idc_version: shared.IdcVersionOption = None,
+    license_allow: shared.LicenseAllowOption = None,
+    shard: shared.ShardOption = None,
     source: shared.SourceOption = None,
+    bucket_location: shared.BucketLocationOption = "aws",
     profile: shared.ProfileOption = None,
     auth: shared.AuthOption = None,
     token_file: shared.TokenFileOption = None,
@@ -39,8 +43,16 @@ def pull(
     client_cert: shared.ClientCertOption = None,
     client_key: shared.ClientKeyOption = None,
     tpslimit: shared.TpsOption = None,
+    quota: shared.QuotaOption = None,
     transfers: shared.TransfersOption = None,
     layout: shared.LayoutOption = None,
+    name_by: shared.NameByOption = "sop",
+    checksum: shared.ChecksumOption = "stated",
+    bwlimit: shared.BwlimitOption = None,
+    max_transfer: shared.MaxTransferOption = None,
+    max_duration: shared.MaxDurationOption = None,
+    wait: shared.WaitOption = False,
+    lock: shared.LockOption = None,
     state_dir: shared.StateDirOption = None,
     force: shared.ForceOption = False,
     recheck: shared.RecheckOption = False,
@@ -80,19 +92,42 @@ def pull(
         search=search,
         everything=everything,
         limit_series=limit_series,
+        idc_version=idc_version,
+        license_allow=license_allow,
+        shard=shard,
     )
     connection = shared.connection_from(
         auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
     )
     options = shared.options_from(
-        transfers=transfers, tpslimit=tpslimit, layout=layout, state_dir=state_dir, force=force, recheck=recheck
+        transfers=transfers,
+        tpslimit=tpslimit,
+        layout=layout,
+        state_dir=state_dir,
+        force=force,
+        recheck=recheck,
+        name_by=name_by,
+        checksum=checksum,
+        bwlimit=bwlimit,
+        quota=quota,
+        max_transfer=max_transfer,
+        max_duration=max_duration,
+        wait=wait,
+        lock=lock,
     )
     from dicomhaul.hauler import Cohort, Hauler  # noqa: PLC0415 - the engine loads in 0.4 s, which --help need not wait for
 
     watching = Watching(
         quiet=quiet, verbose=verbose, bars=progress, log_file=log_file, level=log_level, log_format=log_format
     )
-    hauler = Hauler(source, profile=profile, connection=connection, options=options, observer=watching.hear)
+    hauler = Hauler(
+        source,
+        profile=profile,
+        bucket_location=bucket_location,
+        connection=connection,
+        options=options,
+        observer=watching.hear,
+    )
     if dry_run:
         from dicomhaul.cli.plan import show_plan  # noqa: PLC0415 - only here
 
@@ -104,6 +139,7 @@ def pull(
 def resume(
     dest: shared.Destination,
     source: shared.SourceOption = None,
+    bucket_location: shared.BucketLocationOption = "aws",
     profile: shared.ProfileOption = None,
     auth: shared.AuthOption = None,
     token_file: shared.TokenFileOption = None,
@@ -111,7 +147,14 @@ def resume(
     client_cert: shared.ClientCertOption = None,
     client_key: shared.ClientKeyOption = None,
     tpslimit: shared.TpsOption = None,
+    quota: shared.QuotaOption = None,
     transfers: shared.TransfersOption = None,
+    checksum: shared.ChecksumOption = "stated",
+    bwlimit: shared.BwlimitOption = None,
+    max_transfer: shared.MaxTransferOption = None,
+    max_duration: shared.MaxDurationOption = None,
+    wait: shared.WaitOption = False,
+    shard: shared.ShardOption = None,
     state_dir: shared.StateDirOption = None,
     force: shared.ForceOption = False,
     recheck: shared.RecheckOption = False,
@@ -134,14 +177,31 @@ def resume(
         auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
     )
     options = shared.options_from(
-        transfers=transfers, tpslimit=tpslimit, state_dir=state_dir, force=force, recheck=recheck
+        transfers=transfers,
+        tpslimit=tpslimit,
+        state_dir=state_dir,
+        force=force,
+        recheck=recheck,
+        checksum=checksum,
+        bwlimit=bwlimit,
+        quota=quota,
+        max_transfer=max_transfer,
+        max_duration=max_duration,
+        wait=wait,
     )
     from dicomhaul.hauler import Hauler  # noqa: PLC0415 - see pull
 
     watching = Watching(
         quiet=quiet, verbose=verbose, bars=progress, log_file=log_file, level=log_level, log_format=log_format
     )
-    hauler = Hauler(source, profile=profile, connection=connection, options=options, observer=watching.hear)
+    hauler = Hauler(
+        source,
+        profile=profile,
+        bucket_location=bucket_location,
+        connection=connection,
+        options=options,
+        observer=watching.hear,
+    )
     finish(hauler, watching, lambda: hauler.resume(dest, check=False), as_json=as_json)
 
 

@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from dicomhaul.config.options import HaulOptions
+from dicomhaul.config.options import HaulOptions, NameBy
+from dicomhaul.config.rates import parse_duration_s, parse_size, parse_timetable
 from dicomhaul.config.source import Connection
 from dicomhaul.errors import CohortError, ConfigError
 from dicomhaul.model import Query
+from dicomhaul.plan.shard import parse_shard
 
 _COHORT = "Cohort"
 _SOURCE = "Source"
@@ -86,6 +88,23 @@ SearchOption = Annotated[
     ),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Everything that the server has.", rich_help_panel=_COHORT)]
+IdcVersionOption = Annotated[
+    int | None,
+    typer.Option("--idc-version", min=1, help="IDC as that release had it.", rich_help_panel=_COHORT),
+]
+LicenseAllowOption = Annotated[
+    str | None,
+    typer.Option(
+        "--license-allow",
+        metavar="LIST",
+        help='Refuse a cohort with any other licence: "CC BY 3.0,CC BY 4.0".',
+        rich_help_panel=_COHORT,
+    ),
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option("--shard", metavar="I/N", help="Only part I of N, for N jobs side by side.", rich_help_panel=_COHORT),
+]
 LimitOption = Annotated[
     int | None, typer.Option("--limit-series", min=1, help="At most so many series.", rich_help_panel=_COHORT)
 ]
@@ -95,7 +114,8 @@ SourceOption = Annotated[
     typer.Option(
         "--source",
         "-s",
-        help="Where from: a DICOMweb base URL, a profile file, idc-proxy or idc-google. A destination remembers it.",
+        help="Where from: idc (IDC's buckets, then its proxy; the default), idc-bucket, idc-proxy, idc-google, several of "
+        "these with commas between, a profile file, or a DICOMweb base URL. A destination remembers it.",
         rich_help_panel=_SOURCE,
     ),
 ]
@@ -132,6 +152,19 @@ ClientCertOption = Annotated[
 ClientKeyOption = Annotated[
     Path | None,
     typer.Option("--client-key", help="Its key, if it is in another file (PEM).", rich_help_panel=_SOURCE),
+]
+BucketLocationOption = Annotated[
+    Literal["aws", "gcs"],
+    typer.Option("--bucket-location", help="Which copy of IDC's buckets.", rich_help_panel=_SOURCE),
+]
+QuotaOption = Annotated[
+    str | None,
+    typer.Option(
+        "--quota",
+        metavar="BYTES/day",
+        help="At most so much a day (UTC) from a source with a quota: 5G/day.",
+        rich_help_panel=_SOURCE,
+    ),
 ]
 TpsOption = Annotated[
     float | None,
@@ -204,6 +237,58 @@ RecheckOption = Annotated[
     bool, typer.Option("--recheck", help="Look for landed files that are gone, and bring them.", rich_help_panel=_RUN)
 ]
 
+NameByOption = Annotated[
+    Literal["sop", "crdc"],
+    typer.Option(
+        "--name-by",
+        help="Name files by SOP Instance UID, or as idc-index does by CRDC instance UUID (buckets only).",
+        rich_help_panel=_RUN,
+    ),
+]
+ChecksumOption = Annotated[
+    Literal["stated", "xxh3"],
+    typer.Option(
+        "--checksum",
+        help="Hold what landed against the digest that the source states, too, or record XXH3 alone.",
+        rich_help_panel=_RUN,
+    ),
+]
+BwlimitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--bwlimit",
+        metavar="RATE",
+        help='Bytes a second (10M), or a timetable: "08:00,10M 19:00,off".',
+        rich_help_panel=_RUN,
+    ),
+]
+MaxTransferOption = Annotated[
+    str | None,
+    typer.Option(
+        "--max-transfer", metavar="BYTES", help="Stop, resumable, once so much came: 500G.", rich_help_panel=_RUN
+    ),
+]
+MaxDurationOption = Annotated[
+    str | None,
+    typer.Option("--max-duration", metavar="TIME", help="Stop, resumable, after it: 6h30m.", rich_help_panel=_RUN),
+]
+WaitOption = Annotated[
+    bool, typer.Option("--wait", help="Sleep until a used-up quota opens again, and go on.", rich_help_panel=_RUN)
+]
+LockOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--lock", metavar="FILE", help="Write a lock: this very cohort, to be pulled again.", rich_help_panel=_RUN
+    ),
+]
+RateOption = Annotated[
+    str | None,
+    typer.Option("--rate", metavar="RATE", help="Predict with so many bytes a second: 80M.", rich_help_panel=_RUN),
+]
+ProbeOption = Annotated[
+    bool, typer.Option("--probe", help="Measure the rate first: up to 30 s of real transfer.", rich_help_panel=_RUN)
+]
+
 JsonOption = Annotated[
     bool,
     typer.Option("--json", help="The last line on stdout is one JSON object.", rich_help_panel=_OUTPUT),
@@ -253,6 +338,9 @@ def query_from(
     search: list[str] | None,
     everything: bool,
     limit_series: int | None,
+    idc_version: int | None,
+    license_allow: str | None,
+    shard: str | None,
 ) -> Query:
     """Build the query of `plan` and `pull`. Reads standard input for `-`. Raises ConfigError, CohortError."""
     words = tuple(targets or ())
@@ -274,8 +362,17 @@ def query_from(
         search=tuple(search or ()),
         everything=everything,
         limit_series=limit_series,
+        idc_version=idc_version,
+        licenses_allowed=() if license_allow is None else split_commas([license_allow]),
+        shard=None if shard is None else parse_shard(shard),
     )
-    if query == Query(limit_series=limit_series):
+    narrowed = Query(
+        limit_series=limit_series,
+        idc_version=idc_version,
+        licenses_allowed=query.licenses_allowed,
+        shard=query.shard,
+    )
+    if query == narrowed:
         raise ConfigError(
             "say what to bring: a TARGET, a filter, --sql, --search, or --all for everything a server has"
         )
@@ -311,8 +408,16 @@ def options_from(
     state_dir: Path | None = None,
     force: bool = False,
     recheck: bool = False,
+    name_by: NameBy = "sop",
+    checksum: Literal["stated", "xxh3"] = "stated",
+    bwlimit: str | None = None,
+    quota: str | None = None,
+    max_transfer: str | None = None,
+    max_duration: str | None = None,
+    wait: bool = False,
+    lock: Path | None = None,
 ) -> HaulOptions:
-    """Build the options of a run."""
+    """Build the options of a run. Raises ConfigError."""
     return HaulOptions(
         transfers=transfers,
         requests_per_s=tpslimit,
@@ -320,4 +425,12 @@ def options_from(
         state_dir=state_dir,
         force=force,
         recheck=recheck,
+        name_by=name_by,
+        checksum=checksum,
+        bandwidth=None if bwlimit is None else parse_timetable(bwlimit),
+        quota_bytes=None if quota is None else parse_size(quota.removesuffix("/day")),
+        max_transfer_bytes=None if max_transfer is None else parse_size(max_transfer),
+        max_duration_s=None if max_duration is None else parse_duration_s(max_duration),
+        wait=wait,
+        lock=lock,
     )

@@ -10,7 +10,7 @@ from dicomhaul.cli.output import EXIT_CODES, emit_json, human_bytes, human_count
 from dicomhaul.report import Report, RunState
 
 if TYPE_CHECKING:
-    from dicomhaul.record.ledger import Standing
+    from dicomhaul.record.reader import Standing
 
 
 def status(

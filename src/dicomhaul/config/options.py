@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import TypeAdapter
 
+from dicomhaul.config.rates import Timetable
 from dicomhaul.model import Query
+
+NameBy = Literal["sop", "crdc"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,14 @@ class HaulOptions:
         state_dir: where the ledger lives instead of `DEST/.dicomhaul`.
         force: go on although the plan does not fit the free space.
         recheck: look for landed files that are gone, and want them again.
+        name_by: what names a file: its SOP Instance UID, or as idc-index does the object's name (buckets only).
+        checksum: hold what landed against the digest that the source states, or record XXH3-128 alone.
+        bandwidth: the most bytes a second, by the time of day; None: no limit.
+        quota_bytes: the most bytes that a source with a quota may give a day (UTC).
+        max_transfer_bytes: stop, resumable, once so many bytes came.
+        max_duration_s: stop, resumable, after so many seconds.
+        wait: sleep until a used-up quota opens again, instead of stopping.
+        lock: write a lock of the cohort there at the end, see `cohort.lock`.
     """
 
     transfers: int | None = None
@@ -27,6 +39,14 @@ class HaulOptions:
     state_dir: Path | None = None
     force: bool = False
     recheck: bool = False
+    name_by: NameBy = "sop"
+    checksum: Literal["stated", "xxh3"] = "stated"
+    bandwidth: Timetable | None = None
+    quota_bytes: int | None = None
+    max_transfer_bytes: int | None = None
+    max_duration_s: float | None = None
+    wait: bool = False
+    lock: Path | None = None
 
 
 QUERY_JSON = TypeAdapter(Query)  # a query as the ledger and the planning child read it

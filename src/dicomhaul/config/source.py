@@ -1,4 +1,7 @@
-"""SOURCE, recognised: a built-in name, a profile file, or a DICOMweb base URL.
+"""SOURCE, recognised: a built-in name, a profile file, or a DICOMweb base URL; for IDC also a list of them.
+
+`idc` stands for IDC's public buckets and its proxy, in this order. A list is an order of preference: `plan.route` gives
+each series the routes that can bring it.
 
 No credential is ever part of a SourceSpec's text forms: a user and password in the URL are taken out of it.
 """
@@ -7,7 +10,7 @@ import re
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from dicomhaul.config.words import is_file
@@ -15,7 +18,10 @@ from dicomhaul.errors import ConfigError
 from dicomhaul.net.auth import AuthKind
 from dicomhaul.profile import Profile, built_in, built_in_names, profile_for_url, read_profile
 
-_BUCKETS: Final = frozenset({"idc", "idc-bucket"})
+IDC: Final = "idc"
+_IDC_ROUTES: Final = ("idc-bucket", "idc-proxy")
+_LOCATED: Final = {"aws": "idc-bucket", "gcs": "idc-bucket-gcs"}
+Location = Literal["aws", "gcs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +87,6 @@ def resolve_source(
         ConfigError: it is none of them, or lacks its URL; says what would do.
     """
     connection = connection or Connection()
-    if word in _BUCKETS:
-        raise ConfigError(
-            f"--source {word} (IDC's public buckets) is not in this version; "
-            "use --source idc-proxy, idc-google or the URL of a DICOMweb server"
-        )
     if re.match(r"https?://", word, re.IGNORECASE):
         base_url, connection = _split_credentials(word, connection)
         chosen = _profile(profile) if profile else profile_for_url(base_url)
@@ -98,6 +99,86 @@ def resolve_source(
         )
     base_url, connection = _split_credentials(_with_version(base), connection)
     return SourceSpec(_anchored(word), base_url, chosen, connection)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The sources of one cohort, in the order of preference: one, or for IDC several.
+
+    Attributes:
+        word: what names them, without credentials, for the ledger: the words of `specs` with commas between.
+        specs: each; never empty.
+    """
+
+    word: str
+    specs: tuple[SourceSpec, ...]
+
+    @property
+    def index(self) -> Literal["idc"] | None:
+        """The index where cohorts for them are looked up; None: they are searched at the server."""
+        return self.specs[0].profile.index
+
+    @property
+    def name(self) -> str:
+        """What messages call them together."""
+        return ", ".join(spec.name for spec in self.specs)
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """Where they are."""
+        return tuple(spec.base_url for spec in self.specs)
+
+    @property
+    def profile_word(self) -> str | None:
+        """The profile that the user chose for a URL."""
+        return self.specs[0].profile_word
+
+
+def resolve_sources(
+    words: str,
+    *,
+    profile: str | None = None,
+    url: str | None = None,
+    connection: Connection | None = None,
+    location: Location = "aws",
+) -> Sources:
+    """Recognise SOURCE, which may be a comma list where all of it is IDC's.
+
+    Args:
+        words: as `resolve_source`, or several with commas between; `idc`: IDC's buckets, then its proxy.
+        profile, url, connection: as `resolve_source`.
+        location: which of the two copies of the buckets `idc` and `idc-bucket` mean.
+
+    Raises:
+        ConfigError: one of them is none; or several are named that do not all hold IDC.
+    """
+    named: list[str] = []
+    for word in _words(words):
+        for each in _IDC_ROUTES if word == IDC else (word,):
+            located = _LOCATED[location] if each == _LOCATED["aws"] else each
+            if located not in named:
+                named.append(located)
+    specs = tuple(resolve_source(word, profile=profile, url=url, connection=connection) for word in named)
+    if len(specs) > 1:
+        strangers = [spec.name for spec in specs if spec.profile.index != "idc"]
+        if strangers:
+            raise ConfigError(f"only sources that hold IDC can be combined; {strangers[0]} is none")
+        names = [spec.name for spec in specs]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"each source of a list needs a name of its own: {', '.join(names)}")
+    elif specs[0].profile.kind == "bucket" and specs[0].profile.index != "idc":
+        raise ConfigError(f'the profile {specs[0].profile.name!r} describes buckets: it needs index = "idc"')
+    return Sources(",".join(spec.word for spec in specs), specs)
+
+
+def _words(words: str) -> list[str]:
+    """A URL or the name of a file may hold a comma."""
+    if re.match(r"https?://", words, re.IGNORECASE) or is_file(words) or "," not in words:
+        return [words]
+    split = [word.strip() for word in words.split(",")]
+    if not all(split):
+        raise ConfigError(f"SOURCE {words!r} has an empty place in its list")
+    return split
 
 
 def _anchored(word: str) -> str:

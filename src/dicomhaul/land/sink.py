@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 import anyio
@@ -11,7 +11,7 @@ import anyio
 from dicomhaul.errors import WrongInstance
 from dicomhaul.events import Tally
 from dicomhaul.land.writer import Done, Part, Segment, Writer
-from dicomhaul.model import Identity, Job, is_identifier
+from dicomhaul.model import Identity, Job, Partial, Stated, is_identifier
 
 BATCH_BYTES: Final = 1 << 20  # less than this a hand-over to a thread costs more than the write
 _IN_FLIGHT: Final = 2  # batches of one exchange that a writer may hold
@@ -63,8 +63,10 @@ class FolderSink:
         self._segment: Segment | None = None
         self._part_bytes = 0
         self.landed: dict[str, int] = {}  # SOP Instance UID -> bytes, of this exchange
+        self.refused: dict[str, str] = {}  # stem of an object -> why its bytes are not what the source states
+        self.stems: dict[str, str] = {}  # stem of an object -> SOP Instance UID
 
-    def begin(self) -> None:
+    def begin(self, stated: Stated | None = None) -> None:
         """A part begins."""
         self._part = Part(self._job.series_id, self._folder, f"{next(self._names):x}.part")
         self._segment = Segment(self._part)
@@ -104,6 +106,14 @@ class FolderSink:
         segment.ended = True
         self.landed[identity.sop] = self._part_bytes
         self._part = self._segment = None
+
+    async def reopen(self, stated: Stated, partial: Partial, skim: Callable[[memoryview], None]) -> bool:
+        """Begin a part with what an earlier run left of it."""
+        raise NotImplementedError
+
+    def suspend(self) -> None:
+        """Leave the open part as it is."""
+        self.discard()
 
     def discard(self) -> None:
         """Drop the open part. Bytes of it that are still to come are counted and not kept."""

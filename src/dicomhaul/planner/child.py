@@ -15,14 +15,13 @@ import anyio.to_thread
 from dicomhaul.cohort.gather import gather
 from dicomhaul.cohort.manifest import Entry, iter_series
 from dicomhaul.config.options import QUERY_JSON
-from dicomhaul.config.source import SourceSpec
+from dicomhaul.config.source import Sources, SourceSpec
 from dicomhaul.errors import CohortError, ConfigError, HaulError, QuotaExhausted
 from dicomhaul.events import Tally
 from dicomhaul.land.layout import BASE_FIELDS, Layout, parse_layout
-from dicomhaul.model import Failure, Query, Series
+from dicomhaul.model import Failure, Query, Routing, Series
 from dicomhaul.net.clock import SystemClock
 from dicomhaul.plan.estimate import Group, Summary, summarise
-from dicomhaul.plan.split import largest_whole_bytes
 from dicomhaul.planner.request import REPLY_JSON, REQUEST_JSON, Failed, Load, PlanRequest, Progress, Reply
 from dicomhaul.record.ledger import Ledger
 
@@ -59,7 +58,7 @@ def _say(reply: Reply) -> None:
 def _answer(request: PlanRequest) -> Summary:
     layout = parse_layout(request.layout)
     source = request.source
-    if source is None or source.profile.index == "idc":
+    if source is None or source.index == "idc":
         from dicomhaul.cohort.idc import open_idc  # noqa: PLC0415 - DuckDB, which only IDC needs
 
         notes: list[str] = []
@@ -68,7 +67,7 @@ def _answer(request: PlanRequest) -> Summary:
     unknown = [name for name in layout.fields if name not in BASE_FIELDS]
     if unknown:
         raise ConfigError(f"the layout names {', '.join(unknown)}, which only IDC's index knows")
-    return anyio.run(_Plan(request, layout, []).server, source)
+    return anyio.run(_Plan(request, layout, []).server, source.specs[0])
 
 
 class _Plan:
@@ -92,13 +91,13 @@ class _Plan:
         request = self._request
         if request.load is None and request.present is None:
             source = request.source
-            limit = _largest_uncut(source) if source is not None else None
+            limit = None
             groups = [
                 Group(
                     each.collection,
                     each.license,
                     each.modality,
-                    _route(source, each.bucket, cut=each.over_limit),
+                    _route(source, each.bucket),
                     each.series,
                     each.instances,
                     each.size_bytes,
@@ -200,14 +199,12 @@ class _Plan:
         unknown: Counter[tuple[str | None, str | None, str | None, str]] = Counter()
         unsized: Counter[tuple[str | None, str | None, str | None, str]] = Counter()
         source = self._request.source
-        largest = _largest_uncut(source) if source is not None else None
         for batch in self._told(batches):
             for row in batch:
                 if present and row.instances is None and present.get((row.study, row.series), "") == row.revision:
                     skipped["already there"] += 1
                     continue
-                cut = row.size_bytes is not None and largest is not None and row.size_bytes > largest
-                key = (row.collection, row.license, row.modality, _route(source, row.bucket, cut=cut))
+                key = (row.collection, row.license, row.modality, _route(source, row.bucket))
                 sums = totals.setdefault(key, [0, 0, 0])
                 sums[0] += 1
                 sums[1] += row.expected or 0
@@ -234,8 +231,13 @@ class _Plan:
                 planned_at=load.planned_at,
                 layout=self._request.layout,
                 searched=self._searched,
-                rows=(row for batch in self._told(batches) for row in batch),
-                cut_above_bytes=_largest_uncut(source),
+                rows=(
+                    row
+                    if row.routing is not None
+                    else row._replace(routing=Routing(tuple(spec.name for spec in source.specs), ""))
+                    for batch in self._told(batches)
+                    for row in batch
+                ),
                 missing=self._missing,
             )
 
@@ -283,15 +285,10 @@ def _failure(entry: Entry, reason: str) -> Failure:
     return Failure(entry.study or "", series, entry.sop, reason)
 
 
-def _largest_uncut(source: SourceSpec) -> int:
-    limits = source.profile.limits
-    return largest_whole_bytes(response_bytes=limits.response_bytes, series_bytes=limits.series_bytes)
-
-
-def _route(source: SourceSpec | None, bucket: str | None, *, cut: bool) -> str:
+def _route(source: Sources | None, bucket: str | None) -> str:
     if source is None:
         return f"bucket {bucket or 'unknown'}"
-    return f"{source.name}, instance by instance" if cut else f"{source.name}, whole series"
+    return source.name
 
 
 def _present(request: PlanRequest) -> dict[tuple[str, str], str | None]:

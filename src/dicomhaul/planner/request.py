@@ -7,7 +7,7 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from dicomhaul import errors
-from dicomhaul.config.source import SourceSpec
+from dicomhaul.config.source import Sources
 from dicomhaul.errors import HaulError
 from dicomhaul.model import Query
 from dicomhaul.plan.estimate import Summary
@@ -31,17 +31,21 @@ class PlanRequest:
     Attributes:
         query: what the user asked for.
         source: whom to ask; None: the IDC index alone.
+        lock: write a lock of the cohort there.
+        quota_bytes: what the user allows a source with a quota to give a day.
         layout: the template of the folders.
         load: write the rows there; None: only add them up.
         present: a ledger whose finished series need not come; for a plan that is only added up.
     """
 
     query: Query
-    source: SourceSpec | None
+    source: Sources | None
     layout: str
     load: Load | None = None
     present: Path | None = None
     requests_per_s: float | None = None
+    lock: Path | None = None
+    quota_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,19 @@ class Limits(_Table):
     attempts: int = Field(default=5, ge=1)  # of one exchange, counted anew after progress
 
 
+class Bucket(_Table):
+    """Public buckets that hold IDC's series, `<crdc_series_uuid>/<crdc_instance_uuid>.dcm`, under `url`/bucket."""
+
+    names: dict[str, str] = {}  # the bucket of the index -> what it is called here, where that differs
+
+
+class Quota(_Table):
+    """A daily allowance of bytes, counted from 00:00 UTC."""
+
+    bytes_per_day: int | None = Field(default=None, gt=0)  # where it is known beforehand
+    usage_path: str | None = None  # path on the host whose JSON tells `bytes_used` and `fraction_used`
+
+
 class Status(_Table):
     """What the status codes mean. What is not listed: 401 asks for credentials, 403, 404 and 410 are final for the
     resource, any other 4xx or 5xx is final too.
@@ -90,12 +103,16 @@ class Profile(_Table):
     url: str | None = None  # base URL, for a service that has only one; may hold {idc_version}, never credentials
     hosts: list[str] = []  # glob patterns: a URL with such a host gets this profile
     ports: list[int] = []  # likewise, on any host
+    kind: Literal["dicomweb", "bucket"] = "dicomweb"
+    holds: list[str] | None = None  # the buckets of IDC's index whose series are here; None: all
     index: Literal["idc"] | None = None  # cohorts for it are looked up in this index instead of by QIDO
     auth: Auth = Auth()
     accept: Accept = Accept()
     search: Search = Search()
     limits: Limits = Limits()
     status: Status = Status()
+    bucket: Bucket = Bucket()
+    quota: Quota = Quota()
 
 
 def _folder() -> Any:

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from dicomhaul.errors import DiskFull, NotWritable
-from dicomhaul.record.ledger import FileRow
+from dicomhaul.record.reader import FileRow
 
 ROWS_PER_GROUP = 50_000
 # In the order of the first columns.

@@ -4,16 +4,41 @@ A series that is there already stays as it is, unless more of it is wanted now, 
 another: then it is planned again. A new revision has other instances, so what the ledger knew of the old ones goes.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
 from dicomhaul.errors import CohortError
-from dicomhaul.model import Series
+from dicomhaul.model import Routing, Series
 from dicomhaul.plan.order import weight
 
 _BATCH: Final = 10_000
+_NOBODY: Final = Routing((), "no source was chosen")
+
+
+class Routes:
+    """The rows of the table `route`: each distinct choice once."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._ids: dict[Routing, int] = {}
+
+    def id_of(self, routing: Routing) -> int:
+        """Return the row of a choice, making it where it is new."""
+        known = self._ids.get(routing)
+        if known is not None:
+            return known
+        names, first = json.dumps(routing.routes), routing.routes[0] if routing.routes else ""
+        self._db.execute(
+            "INSERT OR IGNORE INTO route (first, names, reason) VALUES (?, ?, ?)", (first, names, routing.reason)
+        )
+        (route_id,) = self._db.execute(
+            "SELECT id FROM route WHERE names = ? AND reason = ?", (names, routing.reason)
+        ).fetchone()
+        self._ids[routing] = int(route_id)
+        return int(route_id)
 
 
 def load_incoming(db: sqlite3.Connection, rows: Iterable[Series]) -> None:
@@ -22,26 +47,28 @@ def load_incoming(db: sqlite3.Connection, rows: Iterable[Series]) -> None:
     db.execute("DROP TABLE IF EXISTS temp.selected")
     db.execute(
         "CREATE TEMP TABLE incoming (study, series, collection, patient, modality, revision, bucket, license, "
-        "expected, size_bytes, folder, whole, weight)"
+        "expected, size_bytes, folder, whole, weight, route)"
     )
     db.execute("CREATE TEMP TABLE selected (study, series, sop)")
     selected: list[tuple[str, str, str]] = []
+    routes = Routes(db)
 
     def values() -> Iterator[tuple[Any, ...]]:
         for row in rows:
             if row.instances is not None:
                 selected.extend((row.study, row.series, sop) for sop in row.instances)
-            yield (*row[:11], row.instances is None, weight(row.expected, row.size_bytes))
+            route_id = routes.id_of(row.routing or _NOBODY)
+            yield (*row[:11], row.instances is None, weight(row.expected, row.size_bytes), route_id)
 
     batches = values()
     while batch := list(islice(batches, _BATCH)):
-        db.executemany("INSERT INTO incoming VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", batch)
+        db.executemany("INSERT INTO incoming VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", batch)
         if selected:
             db.executemany("INSERT INTO selected VALUES (?, ?, ?)", selected)
             selected.clear()
 
 
-def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, cut_above_bytes: int, searched: bool) -> None:
+def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, searched: bool) -> None:
     """Merge what `load_incoming` loaded into the series that are wanted here, and note them as the cohort's.
 
     Where a search (`searched`) states no count, a complete series may have grown since: it is planned again, cut, so
@@ -77,9 +104,13 @@ def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, cut_above_bytes: i
             "size_bytes = CASE WHEN NOT c.partly THEN coalesce(c.size_bytes, series.size_bytes) "
             "WHEN NOT c.revised THEN series.size_bytes END, "
             "weight = CASE WHEN c.partly THEN series.weight ELSE c.weight END, whole = max(series.whole, c.whole), "
-            "cut = CASE WHEN c.unsure THEN 1 WHEN c.partly THEN series.cut ELSE coalesce(c.size_bytes > :cut, 0) END, "
-            "state = 0, proof = NULL, reason = NULL FROM changed c WHERE c.id = series.id",
-            {"cut": cut_above_bytes},
+            "cut = CASE WHEN c.unsure THEN 1 WHEN c.partly THEN series.cut ELSE 0 END, "
+            "state = 0, proof = NULL, reason = NULL, came_by = NULL FROM changed c WHERE c.id = series.id"
+        )
+        # Whoever asks last says by which routes the rest comes.
+        db.execute(
+            "UPDATE series SET route = n.route, bucket = coalesce(n.bucket, series.bucket) FROM incoming n "
+            "WHERE series.state <> 1 AND n.series = series.series AND n.study = series.study"
         )
         db.execute("INSERT OR REPLACE INTO meta SELECT 'index', 'stale' FROM changed WHERE revised LIMIT 1")
         db.execute("DROP TABLE temp.changed")
@@ -87,15 +118,14 @@ def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, cut_above_bytes: i
     new = "NOT EXISTS (SELECT 1 FROM series s WHERE s.series = n.series AND s.study = n.study)"
     db.execute(
         "INSERT INTO series (study, series, collection, patient, modality, revision, bucket, license, expected, "  # noqa: S608 - our own words
-        "size_bytes, folder, whole, cut, weight) "
+        "size_bytes, folder, whole, weight, route) "
         "SELECT study, series, collection, patient, modality, revision, bucket, license, expected, "
-        "size_bytes, folder, max(whole), coalesce(size_bytes > :cut, 0), weight "
-        f"FROM incoming n WHERE {new if populated else 'true'} GROUP BY series, study",
-        {"cut": cut_above_bytes},
+        "size_bytes, folder, max(whole), weight, route "
+        f"FROM incoming n WHERE {new if populated else 'true'} GROUP BY series, study"
     )
     # Indexes are built after the first load: half the time of keeping them up row by row.
     db.execute("CREATE UNIQUE INDEX IF NOT EXISTS series_uid ON series (series, study)")
-    db.execute("CREATE INDEX IF NOT EXISTS series_todo ON series (weight) WHERE state = 0")
+    db.execute("CREATE INDEX IF NOT EXISTS series_todo ON series (route, weight) WHERE state = 0")
     # 3. Single instances; one that is new to a series that was complete opens it again.
     (selected,) = db.execute("SELECT EXISTS (SELECT 1 FROM selected)").fetchone()
     if selected:

@@ -1,7 +1,7 @@
 -- The ledger: what a destination is to hold, and what it is proven to hold. docs/design.md, "The ledger".
 -- States: 0 PLANNED, 1 LANDED, 2 FAILED (model.State; the moves between them: record/states.py).
 
-CREATE TABLE meta (              -- 'layout', 'dest_id', 'index' (stale or written)
+CREATE TABLE meta (              -- 'layout', 'name_by', 'dest_id', 'index' (stale or written)
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) WITHOUT ROWID;
@@ -11,10 +11,18 @@ CREATE TABLE cohort (            -- one row for each distinct thing that was ask
     name        TEXT NOT NULL,
     fingerprint TEXT NOT NULL UNIQUE,   -- query, index version, source, layout: the same again skips planning
     query       TEXT NOT NULL,          -- model.Query as JSON, for `resume`
-    source      TEXT NOT NULL,          -- SOURCE as the user gave it, without credentials
+    source      TEXT NOT NULL,          -- SOURCE without credentials; several with commas between
     profile     TEXT,                   -- --profile likewise; NULL: the source says it itself
     planned_at  TEXT NOT NULL,
     missing     TEXT NOT NULL           -- what was named and nobody has: JSON list of [study, series, sop, reason]
+);
+
+CREATE TABLE route (             -- the distinct choices of routes, see plan/route.py
+    id     INTEGER PRIMARY KEY,
+    first  TEXT NOT NULL,               -- where it is asked for first; '': nobody chosen can give it
+    names  TEXT NOT NULL,               -- JSON list of sources' names, in the order in which they are tried
+    reason TEXT NOT NULL,
+    UNIQUE (names, reason)
 );
 
 CREATE TABLE series (
@@ -31,14 +39,16 @@ CREATE TABLE series (
     expected   INTEGER,                 -- instances of the whole series, where somebody states it
     size_bytes INTEGER,                 -- likewise
     whole      INTEGER NOT NULL,        -- 1: all instances are wanted; 0: those with a row in `instance`
-    cut        INTEGER NOT NULL DEFAULT 0,  -- 1: ask for its instances one by one
+    cut        INTEGER NOT NULL DEFAULT 0,  -- 1: ask for its inventory before anything else
+    route      INTEGER NOT NULL REFERENCES route (id),
     weight     INTEGER NOT NULL,        -- what orders the work: expected bytes, or a guess
     state      INTEGER NOT NULL DEFAULT 0,
     proof      TEXT,                    -- model.Proof, once LANDED
-    reason     TEXT                     -- why FAILED
+    reason     TEXT,                    -- why FAILED
+    came_by    TEXT                     -- the route that completed it
 );
 -- Built after a bulk load: CREATE UNIQUE INDEX series_uid ON series (series, study);
---                          CREATE INDEX series_todo ON series (weight) WHERE state = 0;
+--                          CREATE INDEX series_todo ON series (route, weight) WHERE state = 0;
 
 CREATE TABLE member (            -- which cohort wants which series, and how many instances of it
     cohort_id INTEGER NOT NULL REFERENCES cohort (id),
@@ -54,7 +64,26 @@ CREATE TABLE instance (          -- LANDED: a file is there. PLANNED or FAILED: 
     xxh3       BLOB,                    -- XXH3-128, 16 bytes big endian
     state      INTEGER NOT NULL,
     reason     TEXT,
+    checked    INTEGER NOT NULL DEFAULT 0,  -- model.Check: what its bytes were held against
+    stem       BLOB,                    -- of the object that it came from, see record/keys.py
     PRIMARY KEY (series_id, sop)
+) WITHOUT ROWID;
+
+CREATE TABLE partial (           -- large objects whose beginning lies in staging
+    series_id INTEGER NOT NULL,
+    stem      TEXT NOT NULL,
+    etag      TEXT NOT NULL,
+    name      TEXT NOT NULL,            -- of the file in staging
+    offset    INTEGER NOT NULL,         -- bytes that are written and synced
+    xxh3      BLOB NOT NULL,            -- of these bytes
+    PRIMARY KEY (series_id, stem)
+) WITHOUT ROWID;
+
+CREATE TABLE quota_day (         -- bytes that a source with a quota gave us
+    source TEXT NOT NULL,
+    day    TEXT NOT NULL,               -- YYYY-MM-DD, UTC
+    bytes  INTEGER NOT NULL,
+    PRIMARY KEY (source, day)
 ) WITHOUT ROWID;
 
 CREATE TABLE intent (            -- batches about to be renamed from staging; each a JSON list, see record/recovery.py

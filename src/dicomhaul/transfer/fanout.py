@@ -1,6 +1,6 @@
 """Bounded concurrency over a stream of items, with plain exceptions."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import anyio
@@ -10,7 +10,7 @@ from dicomhaul.errors import HaulError
 T = TypeVar("T")
 
 
-async def each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, at_once: int) -> None:
+async def each(items: Sequence[T], work: Callable[[T], Awaitable[None]], *, at_once: int) -> None:
     """Await `work(item)` for every item, at most `at_once` together.
 
     The first HaulError cancels the others and is raised as it is, not as a group: callers decide by its class.
@@ -28,7 +28,7 @@ async def each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, at_o
                 return
 
     async with anyio.create_task_group() as group:
-        for _ in range(at_once):
+        for _ in range(min(at_once, len(items))):
             group.start_soon(take, group.cancel_scope)
     if first:
         raise first[0]

@@ -5,35 +5,14 @@ against the expected count, else against the source's own inventory; what is mis
 still missing is named.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 from dicomhaul.errors import CohortError, DamagedError, Forbidden, RefusedError, RetryableError, TransferError
 from dicomhaul.model import Job, Known, Proof, SopUID, Work
 from dicomhaul.plan.split import Ask, ask_again
-from dicomhaul.ports import SettlingSink, Source
+from dicomhaul.ports import Source
 from dicomhaul.transfer.fanout import each
-
-OpenSink = Callable[[Job, str, Collection[str]], SettlingSink]
-
-
-@dataclass(slots=True)
-class SeriesOutcome:
-    """What became of a series. `proof` is set if it is complete; else `reason` says why not.
-
-    Attributes:
-        proof: what says that the series is complete; None if it is not.
-        expected: instances that are wanted, where that became known.
-        reason: for the reader.
-        missing: SOP Instance UID -> reason, for each instance that is known to be missing.
-        notes: oddities that change nothing.
-    """
-
-    proof: Proof | None = None
-    expected: int | None = None
-    reason: str = ""
-    missing: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+from dicomhaul.transfer.outcome import OpenSink, SeriesOutcome
 
 
 class SeriesHaul:
@@ -48,8 +27,10 @@ class SeriesHaul:
         open_sink: OpenSink,
         add_wanted: Callable[[int, Sequence[str]], None],
         at_once: int,
+        cut_above_bytes: int,
     ) -> None:
         self._work = work
+        self._cut = work.cut or (work.size_bytes or 0) > cut_above_bytes
         self._source = source
         self._open_sink = open_sink
         self._add_wanted = add_wanted
@@ -89,7 +70,7 @@ class SeriesHaul:
     async def _as_series(self, *, at_any_cost: bool = False) -> TransferError | None:
         """Ask for the whole series while that is the cheaper way; return the error that ended it, if one did."""
         work = self._work
-        while at_any_cost or not work.cut:
+        while at_any_cost or not self._cut:
             before = len(self.landed)
             if work.expected is not None and before >= work.expected:
                 return None

@@ -9,7 +9,7 @@ import pytest
 from dicomhaul.errors import NotWritable
 from dicomhaul.record import index_parquet
 from dicomhaul.record.index_parquet import write_index
-from dicomhaul.record.ledger import FileRow
+from dicomhaul.record.reader import FileRow
 
 
 def row(number: int, folder: str = "c/p", patient: str | None = "p") -> FileRow:

@@ -1,0 +1,248 @@
+"""What a ledger says: every question that is asked of it. Nothing here writes."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dicomhaul.errors import LedgerError
+from dicomhaul.model import Failure, Known, Partial, State, Work
+from dicomhaul.plan.estimate import Amount
+from dicomhaul.record.keys import unpack_stem
+
+
+class CohortRow(NamedTuple):
+    """One thing that was asked for at this destination."""
+
+    id: int
+    name: str
+    fingerprint: str
+    query: str  # JSON
+    source: str
+    profile: str | None
+    planned_at: str
+
+
+class LandedRow(NamedTuple):
+    """One series that is complete."""
+
+    series_id: int
+    study: str
+    series: str
+    folder: str
+    proof: str
+
+
+class FileRow(NamedTuple):
+    """One instance that has landed, with what an index of the destination says of it."""
+
+    series_id: int
+    folder: str
+    sop: str
+    size_bytes: int
+    xxh3: bytes
+    study: str
+    series: str
+    collection: str | None
+    patient: str | None
+    modality: str | None
+    revision: str | None
+    license: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a destination, or one of its cohorts, stands. Counts of instances are None where nobody states them."""
+
+    series_planned: int  # all that are wanted
+    series_complete: int
+    series_failed: int
+    instances_expected: int | None
+    instances_present: int
+    instances_failed: int
+    bytes_present: int
+
+
+@contextmanager
+def guard(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise LedgerError(f"the ledger {path} cannot be used: {error}") from error
+
+
+class LedgerReader:
+    """The questions. Made by `Ledger.open`."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._db = connection
+        self.path = path
+
+    def meta(self, key: str) -> str | None:
+        """Return a value of the table `meta`."""
+        with guard(self.path):
+            row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def cohorts(self) -> list[CohortRow]:
+        """Everything that was asked for here, oldest first."""
+        with guard(self.path):
+            rows = self._db.execute(
+                "SELECT id, name, fingerprint, query, source, profile, planned_at FROM cohort ORDER BY id"
+            )
+            return [CohortRow._make(row) for row in rows]
+
+    def amount_planned(self, cohort_id: int) -> Amount:
+        """Add up what a run of this cohort will ask for; less what is there of series that were begun."""
+        with guard(self.path):
+            series, instances, size = self._db.execute(
+                "SELECT count(*), CASE WHEN count(s.expected) = count(*) THEN sum(s.expected) END, "
+                "CASE WHEN count(s.size_bytes) = count(*) THEN sum(s.size_bytes) END "
+                "FROM series s JOIN member m ON m.series_id = s.id AND m.cohort_id = ? WHERE s.state = 0",
+                (cohort_id,),
+            ).fetchone()
+            begun, begun_bytes = self._db.execute(
+                "SELECT count(*), coalesce(sum(i.size_bytes), 0) FROM series s "
+                "JOIN member m ON m.series_id = s.id AND m.cohort_id = ? "
+                "JOIN instance i ON i.series_id = s.id AND i.state = 1 WHERE s.state = 0",
+                (cohort_id,),
+            ).fetchone()
+        if not series:
+            return Amount()
+        return Amount(
+            series,
+            None if instances is None else max(0, instances - begun),
+            None if size is None else max(0, size - begun_bytes),
+        )
+
+    def known(self, series_id: int) -> Known:
+        """Return what is known of the instances of one series."""
+        with guard(self.path):
+            rows = self._db.execute(
+                "SELECT sop, size_bytes, state, stem FROM instance WHERE series_id = ?", (series_id,)
+            ).fetchall()
+            begun = self._db.execute(
+                "SELECT stem, etag, name, offset, xxh3 FROM partial WHERE series_id = ?", (series_id,)
+            ).fetchall()
+        return Known(
+            {sop: int(size or 0) for sop, size, state, _ in rows if state == State.LANDED},
+            [sop for sop, _, state, _ in rows if state != State.LANDED],
+            {stem: sop for sop, _, _, stored in rows if (stem := unpack_stem(stored)) is not None},
+            {row[0]: Partial._make(row) for row in begun},
+        )
+
+    def intents(self) -> list[tuple[int, str]]:
+        """What an interrupted run was about to rename."""
+        with guard(self.path):
+            return [(int(key), str(batch)) for key, batch in self._db.execute("SELECT id, batch FROM intent")]
+
+    def last_run(self) -> tuple[str, str | None, str | None] | None:
+        """Return (started_at, ended_at, state) of the newest run; state is None if it was killed or still runs."""
+        with guard(self.path):
+            row = self._db.execute("SELECT started_at, ended_at, state FROM run ORDER BY id DESC LIMIT 1").fetchone()
+        return None if row is None else (row[0], row[1], row[2])
+
+    def standing(self, *cohort_ids: int) -> Standing:
+        """Count where some cohorts stand together, each series once; without any, where the destination stands."""
+        joined, expected = "", "s.expected"
+        if cohort_ids:
+            joined, expected = (
+                f"JOIN {_members(cohort_ids)} m ON m.series_id = s.id",
+                "coalesce(m.expected, s.expected)",
+            )
+        with guard(self.path):
+            total, landed, failed, wanted, unknown = self._db.execute(
+                f"SELECT count(*), coalesce(sum(s.state = 1), 0), coalesce(sum(s.state = 2), 0), "  # noqa: S608 - our own words
+                f"coalesce(sum(CASE WHEN s.whole THEN {expected} ELSE "
+                "(SELECT count(*) FROM instance i WHERE i.series_id = s.id) END), 0), "
+                f"coalesce(sum(s.whole AND {expected} IS NULL), 0) FROM series s {joined}"
+            ).fetchone()
+            present, size, missing = self._db.execute(
+                "SELECT coalesce(sum(i.state = 1), 0), coalesce(sum(i.size_bytes), 0), coalesce(sum(i.state = 2), 0) "  # noqa: S608 - our own words
+                f"FROM instance i {'JOIN series s ON s.id = i.series_id ' + joined if cohort_ids else ''}"
+            ).fetchone()
+        return Standing(total, landed, failed, None if unknown else wanted, present, missing, size)
+
+    def iter_failures(self, *cohort_ids: int) -> Iterator[Failure]:
+        """Yield what failed of some cohorts, each once: instances by name, and series that lack none known by name."""
+        member = f"JOIN {_members(cohort_ids)} m ON m.series_id = s.id"
+        with guard(self.path):
+            rows = self._db.execute(
+                f"SELECT s.study, s.series, i.sop, coalesce(i.reason, s.reason) FROM series s {member} "  # noqa: S608 - our own words
+                "JOIN instance i ON i.series_id = s.id AND i.state = 2 WHERE s.state = 2 UNION ALL "
+                f"SELECT s.study, s.series, NULL, s.reason FROM series s {member} WHERE s.state = 2 AND NOT EXISTS "
+                "(SELECT 1 FROM instance i WHERE i.series_id = s.id AND i.state = 2)"
+            )
+            for study, series, sop, reason in rows:
+                yield Failure(study, series, sop, str(reason))
+            named: set[Failure] = set()
+            for cohort_id in cohort_ids:
+                (text,) = self._db.execute("SELECT missing FROM cohort WHERE id = ?", (cohort_id,)).fetchone()
+                missing = [Failure(*entry) for entry in json.loads(text)]
+                yield from (failure for failure in missing if failure not in named)
+                named.update(missing)
+
+    def name_instances(self, instances: Iterable[tuple[int | None, str | None, str]]) -> list[Failure]:
+        """Turn (series id, SOP Instance UID, reason) into failures with their UIDs; None names nothing we know."""
+        named: list[Failure] = []
+        with guard(self.path):
+            for series_id, sop, reason in instances:
+                row = self._db.execute("SELECT study, series FROM series WHERE id = ?", (series_id,)).fetchone()
+                if row is not None:
+                    named.append(Failure(row[0], row[1], sop, reason))
+        return named
+
+    def iter_files(self) -> Iterator[FileRow]:
+        """Yield every instance that has landed, by series."""
+        with guard(self.path):
+            rows = self._db.execute(
+                "SELECT i.series_id, s.folder, i.sop, i.size_bytes, i.xxh3, s.study, s.series, s.collection, "
+                "s.patient, s.modality, s.revision, s.license FROM instance i JOIN series s ON s.id = i.series_id "
+                "WHERE i.state = 1 ORDER BY i.series_id, i.sop"
+            )
+            for row in rows:
+                yield FileRow._make(row)
+
+    def iter_series(self, state: State) -> Iterator[Work]:
+        """Yield the series in one state."""
+        with guard(self.path):
+            rows = self._db.execute(
+                "SELECT s.id, study, series, folder, expected, size_bytes, whole, cut, bucket, revision, names "
+                "FROM series s JOIN route r ON r.id = s.route WHERE state = ?",
+                (int(state),),
+            )
+            yield from map(work_from, rows)
+
+    def iter_landed(
+        self, *, cohort_id: int | None = None, series: tuple[str, str] | None = None
+    ) -> Iterator[LandedRow]:
+        """Yield complete series: of a cohort, or the one with these Study and Series Instance UIDs."""
+        member = "" if cohort_id is None else "JOIN member m ON m.series_id = s.id AND m.cohort_id = :cohort"
+        one = "" if series is None else "AND s.study = :study AND s.series = :series"
+        study_uid, series_uid = series or ("", "")
+        with guard(self.path):
+            rows = self._db.execute(
+                f"SELECT s.id, s.study, s.series, s.folder, s.proof FROM series s {member} WHERE s.state = 1 {one}",  # noqa: S608 - our own words
+                {"cohort": cohort_id, "study": study_uid, "series": series_uid},
+            )
+            yield from map(LandedRow._make, rows)
+
+    def landed_series(self) -> Iterator[tuple[str, str, str | None, bool]]:
+        """Yield (study, series, revision, whole) of every series that is complete: what a plan need not bring."""
+        with guard(self.path):
+            yield from self._db.execute("SELECT study, series, revision, whole FROM series WHERE state = 1")
+
+
+def work_from(row: Sequence[Any]) -> Work:
+    """Make a row: id, study, series, folder, expected, size_bytes, whole, cut, bucket, revision, names of routes."""
+    return Work._make((*row[:6], bool(row[6]), bool(row[7]), row[8], row[9], tuple(json.loads(row[10]))))
+
+
+def _members(cohort_ids: Sequence[int]) -> str:
+    numbers = ", ".join(str(int(cohort_id)) for cohort_id in cohort_ids)
+    return (
+        f"(SELECT series_id, max(expected) AS expected FROM member WHERE cohort_id IN ({numbers}) GROUP BY series_id)"  # noqa: S608 - numbers
+    )
