@@ -1,5 +1,6 @@
 """Stand-ins for what lies on the other side of a port, and small makers of the values that pass through."""
 
+import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -8,7 +9,21 @@ from typing import TypeVar
 from dicomhaul.errors import HaulError
 from dicomhaul.events import Tally
 from dicomhaul.land.folder import Folder
-from dicomhaul.model import Failure, Identity, InstanceRef, Job, Routing, Series, SeriesUID, SopUID, StudyUID
+from dicomhaul.model import (
+    Check,
+    Failure,
+    Identity,
+    InstanceRef,
+    Job,
+    ObjectRef,
+    Partial,
+    Routing,
+    Series,
+    SeriesUID,
+    SopUID,
+    Stated,
+    StudyUID,
+)
 from dicomhaul.ports import Ledger as LedgerPort
 from dicomhaul.ports import Sink
 from dicomhaul.record.ledger import Ledger
@@ -118,6 +133,61 @@ class FakeSource:
         return [InstanceRef(SopUID(sop), len(content)) for sop, content in self.held.get(job.series, {}).items()]
 
 
+class FakeObjectSource:
+    """A `ports.ObjectSource` that holds one series: stem -> SOP Instance UID and bytes.
+
+    Attributes:
+        fetched, identified: stems that were asked for, in order.
+        before: awaited before each fetch; may raise.
+        stated: stem -> the MD5 that is stated instead of the right one.
+        hidden: stems that a listing leaves out.
+    """
+
+    def __init__(self, held: dict[str, tuple[str, bytes]], *, series: str = "1.1") -> None:
+        self.held = held
+        self.series = series
+        self.fetched: list[str] = []
+        self.identified: list[str] = []
+        self.listed: list[tuple[str, str]] = []
+        self.partials: list[Partial] = []
+        self.before: Callable[[ObjectRef], Awaitable[None]] | None = None
+        self.stated: dict[str, bytes] = {}
+        self.hidden: set[str] = set()
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return "bucket"
+
+    async def listing(self, bucket: str, revision: str) -> list[ObjectRef]:
+        """List what is held."""
+        self.listed.append((bucket, revision))
+        return [
+            ObjectRef(bucket, f"{revision}/{stem}.dcm", len(content), "etag")
+            for stem, (_, content) in self.held.items()
+            if stem not in self.hidden
+        ]
+
+    async def fetch(self, ref: ObjectRef, sink: Sink, partial: Partial | None = None) -> None:
+        """Push one object."""
+        self.fetched.append(ref.stem)
+        if partial is not None:
+            self.partials.append(partial)
+        if self.before is not None:
+            await self.before(ref)
+        sop, content = self.held[ref.stem]
+        digest = self.stated.get(ref.stem) or hashlib.md5(content, usedforsecurity=False).digest()
+        sink.begin(Stated(ref.stem, ref.size_bytes, ref.etag, Check.MD5, digest))
+        sink.write(memoryview(content))
+        sink.end(identity(sop, series=self.series))
+        await sink.drain()
+
+    async def identify(self, ref: ObjectRef) -> Identity:
+        """Say who an object is."""
+        self.identified.append(ref.stem)
+        return identity(self.held[ref.stem][0], series=self.series)
+
+
 class MemorySink:
     """A `ports.SettlingSink` that keeps instances in memory, in `taken`; `lands` False: its disk is full."""
 
@@ -126,13 +196,17 @@ class MemorySink:
         self.known = known
         self.taken = taken
         self.landed: dict[str, int] = {}
+        self.refused: dict[str, str] = {}
+        self.stems: dict[str, str] = {}
         self.abandoned = False
         self.settled = False
         self.trouble: HaulError | None = None
         self._part: list[bytes] | None = None
+        self._stated: Stated | None = None
 
-    def begin(self) -> None:
+    def begin(self, stated: Stated | None = None) -> None:
         self._part = []
+        self._stated = stated
 
     def write(self, view: memoryview) -> None:
         if self._part is not None:
@@ -143,14 +217,28 @@ class MemorySink:
 
     def end(self, identity: Identity) -> None:
         part, self._part = self._part, None
-        if part is None or not self.wants(identity.sop):
+        if part is None:
             return
         content = b"".join(part)
+        stated = self._stated
+        if stated is not None:
+            if stated.check is Check.MD5 and stated.digest != hashlib.md5(content, usedforsecurity=False).digest():
+                self.refused[stated.stem] = "its MD5 is not the one that the source states"
+                return
+            self.stems[stated.stem] = identity.sop
+        if not self.wants(identity.sop):
+            return
         self.taken[identity.sop] = content
         self.landed[identity.sop] = len(content)
 
     def discard(self) -> None:
         self._part = None
+
+    def suspend(self) -> None:
+        self._part = None
+
+    async def reopen(self, stated: Stated, partial: Partial, skim: Callable[[memoryview], None]) -> bool:
+        return False
 
     def progressed(self) -> bool:
         return bool(self.landed)

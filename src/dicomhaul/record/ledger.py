@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from dicomhaul.errors import LedgerError
 from dicomhaul.model import End, Failure, Proof, Receipt, Routing, Series, Work
@@ -164,19 +164,22 @@ class Ledger(LedgerReader):
 
         None twice in a run. The cursors live in this object, so a run that dies has leased nothing.
         """
-        leased: list[Work] = []
-        for route_id in self._routes.get(route, ()):
-            leased += self._lease(count - len(leased), end, route_id)
-            if len(leased) >= count:
-                break
-        return leased
+        found = [
+            (row[0], row[1], route_id, row)
+            for route_id in self._routes.get(route, ())
+            for row in self._next_planned(count, end, route_id)
+        ]
+        found.sort(reverse=end == "largest")
+        for weight, series_id, route_id, _ in found[:count]:
+            self._bounds[route_id, end] = (weight, series_id)
+        return [work_from(row[1:]) for *_, row in found[:count]]
 
-    def _lease(self, count: int, end: End, route_id: int) -> list[Work]:
+    def _next_planned(self, count: int, end: End, route_id: int) -> list[tuple[Any, ...]]:
         top = self._bounds.get((route_id, "largest"), (1 << 62, 1 << 62))
         bottom = self._bounds.get((route_id, "smallest"), (-1, -1))
         order = "DESC" if end == "largest" else "ASC"
         with guard(self.path):
-            rows = self._db.execute(
+            return self._db.execute(
                 "SELECT weight, id, study, series, folder, expected, size_bytes, whole, cut, bucket, revision, "  # noqa: S608 - two words of our own
                 "(SELECT names FROM route WHERE route.id = series.route) FROM series "
                 "INDEXED BY series_todo WHERE state = 0 AND route = ? AND (weight, id) < (?, ?) "
@@ -185,9 +188,6 @@ class Ledger(LedgerReader):
                 f"ORDER BY weight {order}, id {order} LIMIT ?",
                 (route_id, *top, *bottom, self._leasing, count),
             ).fetchall()
-        if rows:
-            self._bounds[route_id, end] = (rows[-1][0], rows[-1][1])
-        return [work_from(row[1:]) for row in rows]
 
     def fail_unrouted(self, cohort_id: int) -> None:
         """Planned series of a cohort that nobody chosen can give fail, for the reason of their routing."""

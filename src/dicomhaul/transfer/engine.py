@@ -27,6 +27,7 @@ _LEASE: Final = 16  # series a question to the ledger hands out
 # A worker that waits (for the gate, for a retry, for the disk) holds no slot of the host: more workers than slots
 # keep the slots busy.
 _WORKERS_PER_SLOT: Final = 2
+_PARKED: Final = 1_000  # series that may wait in memory for a quota, while others of their lane move
 _MOVED: Final = 256  # series that a lane which stopped may put before another one
 
 
@@ -74,6 +75,7 @@ class _Road:
     dry: bool = False  # the ledger has nothing more that begins here
     leased: deque[_Item] = field(default_factory=deque)
     moved: deque[_Item] = field(default_factory=deque)
+    parked: list[_Item] = field(default_factory=list)  # what only this lane can bring, until it opens again
     turn: Iterator[End] = field(default_factory=turns)
     lock: anyio.Lock = field(default_factory=anyio.Lock)
 
@@ -150,7 +152,7 @@ class Engine:
     async def _next(self, road: _Road) -> _Item | None:
         """Return the next series for this lane; None once nothing can come any more."""
         while True:
-            if road.rests_until_s is not None and not self._others_open(road):
+            if road.rests_until_s is not None and (len(road.parked) >= _PARKED or not self._others_open(road)):
                 await self._rest(road)
             if road.moved:
                 return road.moved.popleft()
@@ -206,9 +208,7 @@ class Engine:
         if await self._move(road, item, reason):
             return
         if road.stopped is None:
-            road.moved.append(item)
-            if self._others_open(road):
-                await self._rest(road)
+            road.parked.append(item)
         else:
             self._done()
 
@@ -222,7 +222,7 @@ class Engine:
                 return True
             return False
         target = next((each for each in others if each.open), others[0])
-        if not target.open and road.open is False:
+        if not target.open and road.rests_until_s is not None:
             return False  # both wait
         series_id = item.work.series_id
         item.known = await self._ask(lambda ledger: ledger.known(series_id))
@@ -249,8 +249,10 @@ class Engine:
         if until_s is None:
             return
         await self._clock.sleep(until_s - self._clock.now())
-        if road.rests_until_s == until_s:
+        if road.rests_until_s == until_s:  # the first who wakes
             road.rests_until_s = None
+            road.moved.extend(road.parked)
+            road.parked.clear()
             self._tell_all()
 
     def _others_open(self, road: _Road) -> bool:

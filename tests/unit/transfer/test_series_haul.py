@@ -18,7 +18,8 @@ from dicomhaul.errors import (
 )
 from dicomhaul.model import InstanceRef, Job, Known, Proof, SeriesUID, Work
 from dicomhaul.ports import Sink
-from dicomhaul.transfer.series import SeriesHaul, SeriesOutcome
+from dicomhaul.transfer.outcome import SeriesOutcome
+from dicomhaul.transfer.series import SeriesHaul
 from support.fakes import STUDY, FakeSource, MemorySink, identity, push
 
 pytestmark = pytest.mark.anyio
@@ -57,8 +58,9 @@ class Bench:
         wanted: Sequence[str] = (),
         whole: bool = True,
         cut: bool = False,
+        size_bytes: int | None = None,
     ) -> SeriesOutcome:
-        work = Work(1, STUDY, SERIES, "f", expected, None, whole, cut)
+        work = Work(1, STUDY, SERIES, "f", expected, size_bytes, whole, cut)
         haul = SeriesHaul(
             work,
             Known(dict(there or {}), list(wanted)),
@@ -66,6 +68,7 @@ class Bench:
             open_sink=self._open_sink,
             add_wanted=self._add_wanted,
             at_once=2,
+            cut_above_bytes=100,
         )
         return await haul.run()
 
@@ -196,6 +199,16 @@ async def test_a_cut_series_is_asked_for_singly() -> None:
     assert outcome.proof is Proof.INVENTORY
     assert sorted(map(str, bench.asked)) == sorted(SOPS)
     assert bench.taken == SMALL
+
+
+@pytest.mark.parametrize(("size_bytes", "asked"), [(100, [None]), (101, list(SOPS))])
+async def test_a_series_that_one_answer_cannot_hold_is_asked_for_singly(
+    size_bytes: int, asked: list[str | None]
+) -> None:
+    bench = Bench(SMALL)
+    outcome = await bench.haul(expected=8, size_bytes=size_bytes)
+    assert outcome.proof is not None
+    assert sorted(bench.asked, key=str) == asked
 
 
 async def test_a_cut_series_that_cannot_be_listed_is_asked_for_whole() -> None:
