@@ -164,6 +164,7 @@ class Work(NamedTuple):
     cut: bool  # ask for its inventory first, whatever its size
     bucket: str | None = None
     revision: str | None = None
+    prior: bool = False
     routes: tuple[str, ...] = ()
 
 

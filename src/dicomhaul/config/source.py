@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from dicomhaul.config.words import is_file
 from dicomhaul.errors import ConfigError
 from dicomhaul.net.auth import AuthKind
+from dicomhaul.plan.route import Offer
 from dicomhaul.profile import Profile, built_in, built_in_names, profile_for_url, read_profile
 
 IDC: Final = "idc"
@@ -124,6 +125,11 @@ class Sources:
         return ", ".join(spec.name for spec in self.specs)
 
     @property
+    def offers(self) -> tuple[Offer, ...]:
+        """What each of them offers, for the choice of routes."""
+        return tuple(_offer(spec) for spec in self.specs)
+
+    @property
     def base_urls(self) -> tuple[str, ...]:
         """Where they are."""
         return tuple(spec.base_url for spec in self.specs)
@@ -132,6 +138,17 @@ class Sources:
     def profile_word(self) -> str | None:
         """The profile that the user chose for a URL."""
         return self.specs[0].profile_word
+
+
+def _offer(spec: SourceSpec) -> Offer:
+    profile = spec.profile
+    return Offer(
+        name=spec.name,
+        kind=profile.kind,
+        holds=None if profile.holds is None else frozenset(profile.holds),
+        response_bytes=profile.limits.response_bytes,
+        metered=bool(profile.status.quota),
+    )
 
 
 def resolve_sources(

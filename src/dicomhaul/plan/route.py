@@ -14,7 +14,7 @@ chosen can give the series, and the reason says why.
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from dicomhaul.model import Routing
+from dicomhaul.model import Routing, Work
 
 
 class Offer(NamedTuple):
@@ -40,3 +40,15 @@ class Traits(NamedTuple):
 def route(offers: Sequence[Offer], traits: Traits) -> Routing:
     """Return the routes of a series with these traits."""
     return Routing(tuple(offer.name for offer in offers), "")
+
+
+def traits_of(work: Work) -> Traits:
+    """Return the traits of a series as a ledger has it."""
+    known = work.whole and bool(work.size_bytes) and bool(work.expected)
+    return Traits(
+        bucket=work.bucket,
+        whole=work.whole,
+        prior=work.prior,
+        size_bytes=work.size_bytes,
+        instance_bytes=(work.size_bytes or 0) // (work.expected or 1) if known else None,
+    )

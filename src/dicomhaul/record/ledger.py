@@ -180,7 +180,7 @@ class Ledger(LedgerReader):
         order = "DESC" if end == "largest" else "ASC"
         with guard(self.path):
             return self._db.execute(
-                "SELECT weight, id, study, series, folder, expected, size_bytes, whole, cut, bucket, revision, "  # noqa: S608 - two words of our own
+                "SELECT weight, id, study, series, folder, expected, size_bytes, whole, cut, bucket, revision, prior, "  # noqa: S608 - two words of our own
                 "(SELECT names FROM route WHERE route.id = series.route) FROM series "
                 "INDEXED BY series_todo WHERE state = 0 AND route = ? AND (weight, id) < (?, ?) "
                 "AND (weight, id) > (?, ?) "
@@ -203,7 +203,7 @@ class Ledger(LedgerReader):
         """Give every unfinished series of a cohort the routes that `routing` names."""
         with self.transaction():
             rows = self._db.execute(
-                "SELECT id, study, series, folder, expected, size_bytes, whole, cut, bucket, revision, '[]' "
+                "SELECT id, study, series, folder, expected, size_bytes, whole, cut, bucket, revision, prior, '[]' "
                 "FROM series WHERE state <> 1 AND id IN (SELECT series_id FROM member WHERE cohort_id = ?)",
                 (cohort_id,),
             ).fetchall()

@@ -47,7 +47,7 @@ def load_incoming(db: sqlite3.Connection, rows: Iterable[Series]) -> None:
     db.execute("DROP TABLE IF EXISTS temp.selected")
     db.execute(
         "CREATE TEMP TABLE incoming (study, series, collection, patient, modality, revision, bucket, license, "
-        "expected, size_bytes, folder, whole, weight, route)"
+        "expected, size_bytes, folder, whole, weight, prior, route)"
     )
     db.execute("CREATE TEMP TABLE selected (study, series, sop)")
     selected: list[tuple[str, str, str]] = []
@@ -58,11 +58,11 @@ def load_incoming(db: sqlite3.Connection, rows: Iterable[Series]) -> None:
             if row.instances is not None:
                 selected.extend((row.study, row.series, sop) for sop in row.instances)
             route_id = routes.id_of(row.routing or _NOBODY)
-            yield (*row[:11], row.instances is None, weight(row.expected, row.size_bytes), route_id)
+            yield (*row[:11], row.instances is None, weight(row.expected, row.size_bytes), row.prior, route_id)
 
     batches = values()
     while batch := list(islice(batches, _BATCH)):
-        db.executemany("INSERT INTO incoming VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", batch)
+        db.executemany("INSERT INTO incoming VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", batch)
         if selected:
             db.executemany("INSERT INTO selected VALUES (?, ?, ?)", selected)
             selected.clear()
@@ -109,7 +109,7 @@ def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, searched: bool) ->
         )
         # Whoever asks last says by which routes the rest comes.
         db.execute(
-            "UPDATE series SET route = n.route, bucket = coalesce(n.bucket, series.bucket) FROM incoming n "
+            "UPDATE series SET route = n.route, prior = n.prior, bucket = coalesce(n.bucket, series.bucket) FROM incoming n "
             "WHERE series.state <> 1 AND n.series = series.series AND n.study = series.study"
         )
         db.execute("INSERT OR REPLACE INTO meta SELECT 'index', 'stale' FROM changed WHERE revised LIMIT 1")
@@ -118,9 +118,9 @@ def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, searched: bool) ->
     new = "NOT EXISTS (SELECT 1 FROM series s WHERE s.series = n.series AND s.study = n.study)"
     db.execute(
         "INSERT INTO series (study, series, collection, patient, modality, revision, bucket, license, expected, "  # noqa: S608 - our own words
-        "size_bytes, folder, whole, weight, route) "
+        "size_bytes, folder, whole, weight, prior, route) "
         "SELECT study, series, collection, patient, modality, revision, bucket, license, expected, "
-        "size_bytes, folder, max(whole), weight, route "
+        "size_bytes, folder, max(whole), weight, prior, route "
         f"FROM incoming n WHERE {new if populated else 'true'} GROUP BY series, study"
     )
     # Indexes are built after the first load: half the time of keeping them up row by row.

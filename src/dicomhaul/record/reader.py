@@ -210,7 +210,7 @@ class LedgerReader:
         """Yield the series in one state."""
         with guard(self.path):
             rows = self._db.execute(
-                "SELECT s.id, study, series, folder, expected, size_bytes, whole, cut, bucket, revision, names "
+                "SELECT s.id, study, series, folder, expected, size_bytes, whole, cut, bucket, revision, prior, names "
                 "FROM series s JOIN route r ON r.id = s.route WHERE state = ?",
                 (int(state),),
             )
@@ -237,8 +237,8 @@ class LedgerReader:
 
 
 def work_from(row: Sequence[Any]) -> Work:
-    """Make a row: id, study, series, folder, expected, size_bytes, whole, cut, bucket, revision, names of routes."""
-    return Work._make((*row[:6], bool(row[6]), bool(row[7]), row[8], row[9], tuple(json.loads(row[10]))))
+    """Make a row: id, study, series, folder, expected, size_bytes, whole, cut, bucket, revision, prior, routes' names."""
+    return Work._make((*row[:6], bool(row[6]), bool(row[7]), *row[8:10], bool(row[10]), tuple(json.loads(row[11]))))
 
 
 def _members(cohort_ids: Sequence[int]) -> str:

@@ -35,6 +35,7 @@ CREATE TABLE series (
     license    TEXT,
     bucket     TEXT,
     revision   TEXT,
+    prior      INTEGER NOT NULL DEFAULT 0,  -- 1: a revision that the present release replaced
     folder     TEXT NOT NULL,           -- relative to the destination; a file is folder/<SOP Instance UID>.dcm
     expected   INTEGER,                 -- instances of the whole series, where somebody states it
     size_bytes INTEGER,                 -- likewise
