@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         Retrying,
         SeriesFailed,
         SeriesLanded,
+        SeriesMoved,
         SourceStopped,
         Tally,
     )
@@ -105,6 +106,7 @@ _HOMES = {
         "Retrying",
         "SeriesFailed",
         "SeriesLanded",
+        "SeriesMoved",
         "SourceStopped",
         "Tally",
     ),
@@ -151,6 +153,7 @@ __all__ = [
     "Retrying",
     "SeriesFailed",
     "SeriesLanded",
+    "SeriesMoved",
     "ServerFailed",
     "SourceDown",
     "SourceError",

@@ -1,12 +1,13 @@
 """What became of a run, as one frozen value."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from dicomhaul.errors import LedgerError
 from dicomhaul.model import Failure
+from dicomhaul.plan.estimate import Amount
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +59,9 @@ class Report:
         retries: exchanges that were tried again.
         throttled: times that the server asked for a slower pace.
         elapsed_s: seconds from start to end.
+        series_moved: times that a series went on by its next route in this run.
+        routes: what each route has brought of the cohort, in this run and before: complete series, their instances
+            and bytes.
         failures: what is missing, by name.
     """
 
@@ -77,6 +81,8 @@ class Report:
     retries: int = 0
     throttled: int = 0
     elapsed_s: float = 0.0
+    series_moved: int = 0
+    routes: dict[str, Amount] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
 
     @classmethod
@@ -102,6 +108,7 @@ class Report:
         table = asdict(self)
         table["dest"] = str(self.dest)
         table["elapsed_s"] = round(self.elapsed_s, 3)
+        table["routes"] = {name: amount.as_json() for name, amount in self.routes.items()}
         table["failures"] = [each.as_json() for each in self.failures]
         return table
 

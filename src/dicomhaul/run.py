@@ -30,9 +30,10 @@ from dicomhaul.errors import DiskFull, HaulError, LandingError, LedgerError, Sou
 from dicomhaul.events import Noticed, Observer, Planned, Tally
 from dicomhaul.land.folder import instance_path
 from dicomhaul.land.layout import IDC_LAYOUT, PLAIN_LAYOUT, parse_layout
-from dicomhaul.model import Query
+from dicomhaul.model import Query, Routing, Work
 from dicomhaul.net.host import Host
 from dicomhaul.plan.estimate import shortage
+from dicomhaul.plan.route import route, traits_of
 from dicomhaul.planner.parent import plan
 from dicomhaul.planner.request import Load, PlanRequest, Progress
 from dicomhaul.ports import Clock
@@ -151,9 +152,16 @@ async def resume(
                 destination.ledger.plan_again(damaged, "damaged or gone")
             await run.recheck()
             for cohort, source in zip(cohorts, sources, strict=True):
+                if source.word != cohort.source:
+                    destination.ledger.reroute(cohort.id, _router(source))
                 await run.haul(cohort.id, source)
             await run.index()
         return run.end()
+
+
+def _router(source: Sources) -> Callable[[Work], Routing]:
+    offers = source.offers
+    return lambda work: route(offers, traits_of(work))
 
 
 def landed_series(dest: Path, state_dir: Path | None, study: str, series: str) -> LandedSeries:
@@ -356,6 +364,8 @@ class _Run:
             retries=spent.retries,
             throttled=spent.throttled,
             elapsed_s=self._world.clock.monotonic() - self._began_s,
+            series_moved=spent.series_moved,
+            routes=ledger.came_by(*(self._cohorts or [_NO_COHORT])),
         )
 
     def _state(self, left: int, failures: int) -> tuple[RunState, str]:

@@ -62,6 +62,13 @@ def print_report(report: Report) -> None:
     )
     if report.reason and report.state != "partial":
         say(f"  {report.reason}")
+    if len(report.routes) > 1 or report.series_moved:
+        shares = [
+            f"{name} {human_count(amount.series, 'series')} ({human_bytes(amount.size_bytes)})"
+            for name, amount in report.routes.items()
+        ]
+        moved = f"; {human_count(report.series_moved, 'series')} moved to another route" if report.series_moved else ""
+        say(f"  by route: {', '.join(shares) or 'none yet'}{moved}")
     if report.bytes_discarded or report.retries or report.throttled:
         say(
             f"  {human_count(report.requests, 'requests')}, {report.retries:,} tried again, "

@@ -114,8 +114,8 @@ SourceOption = Annotated[
     typer.Option(
         "--source",
         "-s",
-        help="Where from: idc (IDC's buckets, then its proxy; the default), idc-bucket, idc-proxy, idc-google, several of "
-        "these with commas between, a profile file, or a DICOMweb base URL. A destination remembers it.",
+        help="Where from: idc (IDC's buckets, then its proxy; the default), idc-bucket, idc-proxy, idc-google, several "
+        "of these with commas between, a profile file, or a DICOMweb base URL. A destination remembers it.",
         rich_help_panel=_SOURCE,
     ),
 ]

@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Final, Literal, TextIO
 
 from dicomhaul.errors import ConfigError
-from dicomhaul.events import Event, GateClosed, Noticed, Planned, Retrying, SeriesFailed, SeriesLanded, SourceStopped
+from dicomhaul.events import (
+    Event,
+    GateClosed,
+    Noticed,
+    Planned,
+    Retrying,
+    SeriesFailed,
+    SeriesLanded,
+    SeriesMoved,
+    SourceStopped,
+)
 from dicomhaul.observe.redact import redact, redact_values
 from dicomhaul.observe.wording import printable, sentence
 
@@ -28,6 +38,7 @@ _LEVEL_OF: Final = {
     Planned: logging.INFO,
     SeriesLanded: logging.INFO,
     SeriesFailed: logging.ERROR,
+    SeriesMoved: logging.INFO,
     Retrying: logging.INFO,
     GateClosed: logging.WARNING,
     SourceStopped: logging.ERROR,

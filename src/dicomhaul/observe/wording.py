@@ -12,6 +12,7 @@ from dicomhaul.events import (
     Retrying,
     SeriesFailed,
     SeriesLanded,
+    SeriesMoved,
     SourceStopped,
     Tally,
 )
@@ -23,7 +24,7 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def sentence(event: Event) -> str:
+def sentence(event: Event) -> str:  # noqa: C901 - a line for each kind of event
     """Say what happened, on one line."""
     match event:
         case Planned(series, instances, size_bytes):
@@ -38,6 +39,8 @@ def sentence(event: Event) -> str:
         case SeriesFailed(_, series, missing, reason):
             lacks = "" if missing is None else f", {missing:,} instances missing"
             text = f"failed: series {series}{lacks}: {reason}"
+        case SeriesMoved(_, series, route, next_route, reason):
+            text = f"moved from {route} to {next_route}: series {series}: {reason}"
         case Retrying(job, attempt, wait_s, reason):
             text = f"again in {duration(wait_s)}: {job}, attempt {attempt} failed: {reason}"
         case GateClosed(host, wait_s, reason):
@@ -84,6 +87,7 @@ def totals(tally: Tally, planned: Planned | None) -> list[str]:
     ]
     for count, what in (
         (tally.series_failed, "failed"),
+        (tally.series_moved, "moved to another route"),
         (tally.retries, "tried again"),
         (tally.throttled, "throttled"),
     ):

@@ -109,8 +109,8 @@ def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, searched: bool) ->
         )
         # Whoever asks last says by which routes the rest comes.
         db.execute(
-            "UPDATE series SET route = n.route, prior = n.prior, bucket = coalesce(n.bucket, series.bucket) FROM incoming n "
-            "WHERE series.state <> 1 AND n.series = series.series AND n.study = series.study"
+            "UPDATE series SET route = n.route, prior = n.prior, bucket = coalesce(n.bucket, series.bucket) "
+            "FROM incoming n WHERE series.state <> 1 AND n.series = series.series AND n.study = series.study"
         )
         db.execute("INSERT OR REPLACE INTO meta SELECT 'index', 'stale' FROM changed WHERE revised LIMIT 1")
         db.execute("DROP TABLE temp.changed")

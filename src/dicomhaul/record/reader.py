@@ -166,6 +166,17 @@ class LedgerReader:
             ).fetchone()
         return Standing(total, landed, failed, None if unknown else wanted, present, missing, size)
 
+    def came_by(self, *cohort_ids: int) -> dict[str, Amount]:
+        """Add up the complete series of some cohorts by the route that completed them."""
+        with guard(self.path):
+            rows = self._db.execute(
+                "SELECT s.came_by, count(*), sum(n), sum(size) FROM (SELECT s.id, s.came_by, count(*) AS n, "  # noqa: S608 - our own words
+                f"sum(i.size_bytes) AS size FROM series s JOIN {_members(cohort_ids)} m ON m.series_id = s.id "
+                "JOIN instance i ON i.series_id = s.id AND i.state = 1 WHERE s.state = 1 GROUP BY s.id) s "
+                "GROUP BY s.came_by ORDER BY s.came_by"
+            )
+            return {name: Amount(series, instances, size) for name, series, instances, size in rows}
+
     def iter_failures(self, *cohort_ids: int) -> Iterator[Failure]:
         """Yield what failed of some cohorts, each once: instances by name, and series that lack none known by name."""
         member = f"JOIN {_members(cohort_ids)} m ON m.series_id = s.id"
@@ -237,7 +248,7 @@ class LedgerReader:
 
 
 def work_from(row: Sequence[Any]) -> Work:
-    """Make a row: id, study, series, folder, expected, size_bytes, whole, cut, bucket, revision, prior, routes' names."""
+    """Make a row; its last column is the JSON list of its routes' names."""
     return Work._make((*row[:6], bool(row[6]), bool(row[7]), *row[8:10], bool(row[10]), tuple(json.loads(row[11]))))
 
 
