@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn, Self
 from urllib.parse import quote, urlencode
 
@@ -40,6 +41,7 @@ _REDIRECTS = 5
 _REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
 _GRACE_S = 0.05  # transports need a moment after close, or Python warns of unclosed ones
 _DROP_BYTES = 64 * 1024  # an unwanted body up to this is read, which keeps the connection
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _DROP_S = 2.0  # and if that takes longer, the connection is not worth it
 
 
@@ -66,7 +68,7 @@ class Endpoint:
 
 
 class Response:
-    """The successful response (2xx) to one GET, inside its `async with`."""
+    """The response to one GET, inside its `async with`: a success (2xx), unless any status was asked for."""
 
     __slots__ = ("_host", "_raw", "headers", "status")
 
@@ -80,6 +82,10 @@ class Response:
     def content_type(self) -> str | None:
         """The Content-Type header as it came; None without one."""
         return self.headers.get("Content-Type")
+
+    def each_header(self, name: str) -> Sequence[str]:
+        """Return every value of a header that may come more than once, in order."""
+        return self._raw.headers.getall(name, [])
 
     def iter_chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives, in chunks of any size.
@@ -174,13 +180,23 @@ class Session:
         self._tls = tls
 
     @asynccontextmanager
-    async def get(self, path: str, *, accept: str, params: Sequence[tuple[str, str]] = ()) -> AsyncIterator[Response]:
+    async def get(
+        self,
+        path: str,
+        *,
+        accept: str,
+        params: Sequence[tuple[str, str]] = (),
+        headers: Mapping[str, str] = _NO_HEADERS,
+        any_status: bool = False,
+    ) -> AsyncIterator[Response]:
         """GET `path`, relative to the base URL, and give the response if it is a success (2xx).
 
         Args:
             path: '' for the base URL itself; no leading slash, no query, never an absolute URL.
             accept: the Accept header.
             params: the query, in this order.
+            headers: sent besides, to the host itself and wherever it redirects to.
+            any_status: give every response, whatever its status; `doctor` looks at refusals, too.
 
         Raises:
             Disconnected, TimedOut: no response came; `connected` says whether there was a connection.
@@ -189,9 +205,9 @@ class Session:
             Unsupported, Forbidden: a redirect that cannot be followed.
             HaulError: any other status, as `verdict.error_for_status` has it.
         """
-        raw = await self._send(self._url(path, params), accept)
+        raw = await self._send(self._url(path, params), {**headers, "Accept": accept})
         async with raw:
-            if raw.status >= 300:
+            if raw.status >= 300 and not any_status:
                 await _drop_body(raw)
                 raise error_for_status(raw.status, raw.headers, self._profile, now_s=self._clock.now(), host=self._host)
             yield Response(raw, self._host)
@@ -205,20 +221,20 @@ class Session:
         # A space as %20, which yarl does not do: not every server takes a plus sign for one.
         return URL(f"{url}?{urlencode(params, quote_via=quote, safe=',*')}", encoded=True)
 
-    async def _send(self, url: URL, accept: str) -> aiohttp.ClientResponse:
+    async def _send(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         authorization = await self._credentials.authorization()
-        raw = await self._follow(url, accept, authorization)
+        raw = await self._follow(url, headers, authorization)
         if raw.status != 401 or authorization is None:
             return raw
         await _drop_body(raw)
         fresh = await self._credentials.authorization(stale=authorization)
-        return await self._follow(url, accept, fresh)
+        return await self._follow(url, headers, fresh)
 
-    async def _follow(self, url: URL, accept: str, authorization: str | None) -> aiohttp.ClientResponse:
+    async def _follow(self, url: URL, headers: Mapping[str, str], authorization: str | None) -> aiohttp.ClientResponse:
         seen = {url}
         while True:
             at_home = url.origin() == self._origin
-            raw = await self._request(url, accept, authorization if at_home else None, at_home=at_home)
+            raw = await self._request(url, headers, authorization if at_home else None, at_home=at_home)
             if raw.status == 401 and not at_home:
                 await _drop_body(raw)
                 self._refuse_credentials_abroad(url)
@@ -232,9 +248,9 @@ class Session:
             seen.add(url)
 
     async def _request(
-        self, url: URL, accept: str, authorization: str | None, *, at_home: bool
+        self, url: URL, more: Mapping[str, str], authorization: str | None, *, at_home: bool
     ) -> aiohttp.ClientResponse:
-        headers = {"Accept": accept}
+        headers = dict(more)
         if authorization is not None:
             headers["Authorization"] = authorization
         proxy = self._proxies.for_url(url.scheme, url.host or "", url.port)
@@ -291,6 +307,7 @@ async def open_session(
     clock: Clock,
     tally: Tally | None = None,
     on_answer: Callable[[], None] = lambda: None,
+    before_sending: Callable[[bool], None] | None = None,
 ) -> AsyncIterator[Session]:
     """Open a session to one host; its connections, and the credentials, are closed at the end.
 
@@ -300,6 +317,9 @@ async def open_session(
         clock: for dates in headers, and for the moment that transports need after closing.
         tally: its `requests` is counted up, redirects and replays included.
         on_answer: called whenever the host answers, whatever the status.
+        before_sending: called whenever a request is about to be put on a connection, redirects, replays and what
+            aiohttp itself sends once more on a fresh connection included; True: on one that was used before. What it
+            raises comes out of `get`, and nothing is sent.
 
     Raises ConfigError for a base URL that is none, and for a certificate file that cannot be read.
     """
@@ -324,6 +344,7 @@ async def open_session(
         max_line_size=_HEADER_BYTES,
         max_field_size=_HEADER_BYTES,
         trust_env=False,  # it would send what ~/.netrc holds
+        trace_configs=None if before_sending is None else [_tracing(before_sending)],
     )
     try:
         yield Session(client, endpoint, credentials, clock=clock, tally=tally or Tally(), on_answer=on_answer, tls=tls)
@@ -332,6 +353,21 @@ async def open_session(
             await client.close()
             await credentials.aclose()
             await clock.sleep(_GRACE_S)
+
+
+def _tracing(before_sending: Callable[[bool], None]) -> aiohttp.TraceConfig:
+    """One of these two comes before each request that is written, and before each that is written again."""
+
+    async def on_fresh(*_: object) -> None:
+        before_sending(False)
+
+    async def on_used(*_: object) -> None:
+        before_sending(True)
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_create_start.append(on_fresh)
+    tracing.on_connection_reuseconn.append(on_used)
+    return tracing
 
 
 class _Tls:
@@ -344,24 +380,29 @@ class _Tls:
     def context(self, *, at_home: bool) -> ssl.SSLContext:
         """Return the context for the host itself, or for another that it redirects to."""
         if at_home not in self._contexts:
-            self._contexts[at_home] = self._make(with_certificate=at_home)
+            self._contexts[at_home] = tls_context(self._endpoint, with_certificate=at_home)
         return self._contexts[at_home]
 
-    def _make(self, *, with_certificate: bool) -> ssl.SSLContext:
-        ca_file = self._endpoint.ca_file
+
+def tls_context(endpoint: Endpoint, *, with_certificate: bool = True) -> ssl.SSLContext:
+    """Return a context that trusts whom the endpoint trusts, and shows our certificate, if there is one.
+
+    Raises ConfigError for a file that cannot be read.
+    """
+    ca_file = endpoint.ca_file
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ConfigError(f"cannot use the CA file {ca_file}: {error.strerror or 'not PEM'}") from None
+    certificate = endpoint.client_cert
+    if with_certificate and certificate is not None:
         try:
-            context = ssl.create_default_context(cafile=ca_file)
+            context.load_cert_chain(certificate, endpoint.client_key, password=_no_passphrase)
         except OSError as error:
-            raise ConfigError(f"cannot use the CA file {ca_file}: {error.strerror or 'not PEM'}") from None
-        certificate = self._endpoint.client_cert
-        if with_certificate and certificate is not None:
-            try:
-                context.load_cert_chain(certificate, self._endpoint.client_key, password=_no_passphrase)
-            except OSError as error:
-                raise ConfigError(
-                    f"cannot use the client certificate {certificate}: {error.strerror or 'not PEM'}"
-                ) from None
-        return context
+            raise ConfigError(
+                f"cannot use the client certificate {certificate}: {error.strerror or 'not PEM'}"
+            ) from None
+    return context
 
 
 def _no_passphrase() -> str:

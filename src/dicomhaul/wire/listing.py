@@ -1,0 +1,84 @@
+"""A page of a bucket's listing (ListObjectsV2 of S3; the XML API of Google Cloud Storage answers in the same form).
+
+Rules of this module:
+
+* An object counts if its key lies directly below the prefix and ends in `.dcm`. What lies deeper, is a folder's mark
+  or ends otherwise is no instance of the series, and is passed over.
+* The last part of such a key names a file and stands in a URL: letters, digits, dots, hyphens and underscores. One that
+  is named otherwise would be an instance which cannot be asked for, so it is an error and not passed over.
+* An ETag is sent back in `If-Match`: one that is weak (RFC 9110 section 8.8.1), too long or holds what a header may not
+  counts as none.
+* A document type is refused, so there is no entity to expand; numbers and tokens are bounded. The size of the whole
+  page is bounded by who reads it.
+"""
+
+import re
+from typing import Final, NamedTuple
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from dicomhaul.errors import Truncated, Unsupported
+from dicomhaul.model import ObjectRef
+
+_NAME: Final = re.compile(r"(?!.*\.\.)[0-9A-Za-z_-][0-9A-Za-z._-]{0,127}\.dcm\Z")
+_ETAG: Final = re.compile(r'"?([\x21\x23-\x7e]{1,128})"?\Z')
+_SIZE: Final = re.compile(r"[0-9]{1,18}\Z")
+_TOKEN_MAX_CHARS: Final = 8 * 1024
+
+
+class Page(NamedTuple):
+    """One page. `token` is where the next one begins; None: this is the last."""
+
+    objects: list[ObjectRef]
+    token: str | None
+
+
+def parse_listing(body: bytes, *, bucket: str, prefix: str) -> Page:
+    """Read a page of the objects below `prefix`, which ends in `/`. `bucket` is how each of them calls it.
+
+    Raises:
+        Truncated: the page is XML that is broken or cut.
+        Unsupported: it is no listing; or lists what cannot be asked for.
+    """
+    try:
+        root = fromstring(body, forbid_dtd=True)
+    except (ParseError, ValueError) as error:  # DefusedXmlException is a ValueError; so is an unknown encoding
+        if isinstance(error, DefusedXmlException) or not body.lstrip()[:1] == b"<":
+            raise Unsupported("the listing of the bucket is not XML of a bucket") from None
+        raise Truncated("the listing of the bucket is XML that is broken or cut") from None
+    if _local(root) != "ListBucketResult":
+        raise Unsupported("the bucket answers with something else than a listing")
+    objects = [ref for each in root if _local(each) == "Contents" if (ref := _object(each, bucket, prefix)) is not None]
+    fields = {_local(each): each.text or "" for each in root if _local(each) != "Contents"}
+    return Page(objects, _token(fields))
+
+
+def _token(fields: dict[str, str]) -> str | None:
+    if fields.get("IsTruncated", "").strip().lower() != "true":
+        return None
+    token = fields.get("NextContinuationToken", "")
+    if not 0 < len(token) <= _TOKEN_MAX_CHARS:
+        raise Unsupported("the listing of the bucket has more pages and does not say how to go on")
+    return token
+
+
+def _object(element: Element, bucket: str, prefix: str) -> ObjectRef | None:
+    fields = {_local(each): each.text or "" for each in element}
+    key = fields.get("Key", "")
+    name = key.removeprefix(prefix)
+    if name == key or "/" in name or not name.endswith(".dcm"):
+        return None
+    if not _NAME.match(name):
+        raise Unsupported("the bucket lists an object whose name cannot be a file's")
+    size = fields.get("Size", "").strip()
+    if not _SIZE.match(size):
+        raise Unsupported("the bucket lists an object without its size")
+    etag = _ETAG.match(fields.get("ETag", ""))
+    return ObjectRef(bucket, key, int(size), None if etag is None else etag[1])
+
+
+def _local(element: Element) -> str:
+    """The name without its namespace, which differs between S3 and Google."""
+    return str(element.tag).rpartition("}")[2]
