@@ -59,7 +59,7 @@ if TYPE_CHECKING:
         Tally,
     )
     from dicomhaul.hauler import Cohort, Hauler, pull_sync
-    from dicomhaul.model import Failure
+    from dicomhaul.model import Failure, Shard
     from dicomhaul.plan.estimate import Summary
     from dicomhaul.profile import Profile, read_profile
     from dicomhaul.report import LandedSeries, Report
@@ -111,7 +111,7 @@ _HOMES = {
         "Tally",
     ),
     "dicomhaul.hauler": ("Cohort", "Hauler", "pull_sync"),
-    "dicomhaul.model": ("Failure",),
+    "dicomhaul.model": ("Failure", "Shard"),
     "dicomhaul.plan.estimate": ("Summary",),
     "dicomhaul.profile": ("Profile", "read_profile"),
     "dicomhaul.report": ("LandedSeries", "Report"),

@@ -24,7 +24,7 @@ from dicomhaul.config.source import IDC, Connection, Location, Sources, SourceSp
 from dicomhaul.destination import layout_of
 from dicomhaul.errors import ConfigError, IncompleteError
 from dicomhaul.events import Event, Observer, SeriesLanded, Tally
-from dicomhaul.model import Query
+from dicomhaul.model import Query, Shard
 from dicomhaul.net.clock import SystemClock
 from dicomhaul.net.host import Host
 from dicomhaul.plan.estimate import Summary
@@ -66,6 +66,9 @@ class Cohort:
         study_date: str | None = None,
         where: str | None = None,
         limit_series: int | None = None,
+        idc_version: int | None = None,
+        licenses_allowed: Words | None = None,
+        shard: Shard | None = None,
     ) -> Self:
         """Series of the IDC index.
 
@@ -81,6 +84,9 @@ class Cohort:
             study_date: `A-B`, `A-`, `-B` or `A`, as YYYYMMDD or YYYY-MM-DD.
             where: an SQL condition on the columns of `index`.
             limit_series: at most so many series.
+            idc_version: IDC as that release had it; None: as the installed index has it.
+            licenses_allowed: such as `CC BY 4.0`; a cohort that holds any other licence is refused.
+            shard: one of several equal parts, the same on every machine.
         """
         return cls(
             Query(
@@ -95,6 +101,9 @@ class Cohort:
                 study_date=study_date,
                 where=where,
                 limit_series=limit_series,
+                idc_version=idc_version,
+                licenses_allowed=_words(licenses_allowed),
+                shard=shard,
             )
         )
 
@@ -110,7 +119,12 @@ class Cohort:
 
     @classmethod
     def manifest(cls, path: str | os.PathLike[str]) -> Self:
-        """What a manifest file names: s5cmd, CSV or TSV, or a plain list."""
+        """What a manifest file names: s5cmd, CSV or TSV, a plain list, or a lock."""
+        return cls(Query(targets=(os.fspath(path),)))
+
+    @classmethod
+    def lock(cls, path: str | os.PathLike[str]) -> Self:
+        """Exactly what a lock names: these revisions of these series, whatever IDC's present release has."""
         return cls(Query(targets=(os.fspath(path),)))
 
     @classmethod
