@@ -17,6 +17,7 @@ from dicomhaul.config.words import is_file
 from dicomhaul.errors import ConfigError
 from dicomhaul.net.auth import AuthKind
 from dicomhaul.plan.route import Offer
+from dicomhaul.plan.split import largest_whole_bytes
 from dicomhaul.profile import Profile, built_in, built_in_names, profile_for_url, read_profile
 
 IDC: Final = "idc"
@@ -142,12 +143,14 @@ class Sources:
 
 def _offer(spec: SourceSpec) -> Offer:
     profile = spec.profile
+    limits = profile.limits
     return Offer(
         name=spec.name,
         kind=profile.kind,
         holds=None if profile.holds is None else frozenset(profile.holds),
-        response_bytes=profile.limits.response_bytes,
+        response_bytes=limits.response_bytes,
         metered=bool(profile.status.quota),
+        whole_bytes=largest_whole_bytes(response_bytes=limits.response_bytes, series_bytes=limits.series_bytes),
     )
 
 
