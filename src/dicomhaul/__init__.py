@@ -155,6 +155,7 @@ __all__ = [
     "SeriesLanded",
     "SeriesMoved",
     "ServerFailed",
+    "Shard",
     "SourceDown",
     "SourceError",
     "SourceSpec",
