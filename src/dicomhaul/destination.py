@@ -1,7 +1,9 @@
-"""One destination, held by one process: its lock, its ledger, its folder."""
+"""One destination, or one shard of it, held by one process: its lock, its ledger, its folder."""
 
+import os
+import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,25 +12,31 @@ from typing import Final
 from dicomhaul.errors import ConfigError
 from dicomhaul.land.folder import Folder
 from dicomhaul.land.writer import landing_error
+from dicomhaul.model import Shard
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.lock import exclusive
-from dicomhaul.record.place import Place, place_of
+from dicomhaul.record.place import Place, place_of, shard_folder, shards_at
 from dicomhaul.record.recovery import recover
 
 # A full check reads every page; beyond this size only the pages in use are found out.
 _CHECKED_LEDGER_BYTES: Final = 64 * 1024 * 1024
 _LAYOUT: Final = "layout"
 _ID: Final = "dest_id"
+_SHOWN_SHARDS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """An open destination. `adopted`: instances that an interrupted run had landed and not recorded."""
+    """An open destination, or one shard of it.
+
+    `adopted`: instances that an interrupted run had landed and not recorded.
+    """
 
     folder: Folder
     place: Place
     ledger: Ledger
     adopted: int
+    shard: Shard | None = None
 
     def layout(self, wanted: str | None, default: str) -> str:
         """Return the layout of this destination, which its first cohort decides. Raises ConfigError for another."""
@@ -38,34 +46,84 @@ class Destination:
         return there or wanted or default
 
 
+def find_place(dest: Path, state_dir: Path | None = None, shard: Shard | None = None) -> Place:
+    """Return where the ledger of `dest`, or of one shard of it, lives; changes nothing.
+
+    Raises ConfigError where that would make a destination that is both one whole and shards, or shards of two splits:
+    nobody could tell any more whose an instance is.
+    """
+    shards = shards_at(dest, state_dir)
+    if shard is None:
+        if shards:
+            raise ConfigError(
+                f"{dest} holds {_named(shards)}, not merged yet: run `dicomhaul merge {dest}`, or name one by --shard"
+            )
+    elif others := [each for each in shards if each.of != shard.of]:
+        raise ConfigError(
+            f"{dest} holds {_named(others)}, not of {shard.of}: run `dicomhaul merge {dest}`, or keep to {others[0].of}"
+        )
+    elif _was_asked_for_as_a_whole(place_of(dest, state_dir)):
+        raise ConfigError(f"{dest} was pulled, or merged, as a whole: leave --shard out, or choose another destination")
+    return place_of(dest, state_dir, shard)
+
+
+def _named(shards: Sequence[Shard]) -> str:
+    some = ", ".join(map(str, shards[:_SHOWN_SHARDS]))
+    return f"the shards {some}, …" if len(shards) > _SHOWN_SHARDS else f"the shard{'s' * (len(shards) > 1)} {some}"
+
+
+def _was_asked_for_as_a_whole(place: Place) -> bool:
+    if not place.ledger.is_file():
+        return False
+    with closing(Ledger.open(place.ledger, read_only=True)) as ledger:
+        return bool(ledger.cohorts())  # without any, it is what a merge left that did not come to its end
+
+
 @contextmanager
-def open_destination(dest: Path, state_dir: Path | None = None) -> Iterator[Destination]:
-    """Hold the destination `dest`, creating it, and finish what an interrupted run had begun to land.
+def open_destination(dest: Path, state_dir: Path | None = None, shard: Shard | None = None) -> Iterator[Destination]:
+    """Hold the destination `dest`, or one shard of it, and finish what an interrupted run had begun to land.
+
+    It is made where it is not there. Several shards of one destination can be held at the same time.
 
     Raises:
-        ConfigError: `state_dir` holds the ledger of another destination, or `dest` is no text.
+        ConfigError: `state_dir` holds the ledger of another destination, `dest` is no text, or see `find_place`.
         LedgerError: another process holds it, or its ledger is damaged.
         NotWritable, DiskFull: it cannot be written.
     """
+    find_place(dest, state_dir, shard)  # before anything is made
+    with hold(dest, state_dir, shard, check=lambda: find_place(dest, state_dir, shard)) as destination:
+        yield destination
+
+
+@contextmanager
+def hold(
+    dest: Path,
+    state_dir: Path | None = None,
+    shard: Shard | None = None,
+    *,
+    check: Callable[[], object] = lambda: None,
+) -> Iterator[Destination]:
+    """As `open_destination`, whatever else the destination holds; `check` is called once nobody else can come in."""
     try:
         str(dest).encode()
     except UnicodeEncodeError:
         raise ConfigError("the name of the destination is not valid UTF-8") from None
-    folder = Folder(dest)
+    folder = Folder(dest, shard_folder(shard))
     folder.prepare()
-    place = place_of(dest, state_dir)
+    place = place_of(dest, state_dir, shard)
     try:
         place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise landing_error(error, f"use {place.folder} for the ledger") from error
     with exclusive(place.lock):
+        check()
         ledger = Ledger.open(place.ledger, wal=place.wal)
         try:
             if place.ledger.stat().st_size <= _CHECKED_LEDGER_BYTES:
                 ledger.check()
             if state_dir is not None:
                 _check_belongs(ledger, folder)
-            yield Destination(folder, place, ledger, recover(ledger, folder))
+            yield Destination(folder, place, ledger, recover(ledger, folder), shard)
         finally:
             ledger.close()
 
@@ -74,23 +132,36 @@ def _check_belongs(ledger: Ledger, folder: Folder) -> None:
     """A ledger that does not lie with its data could be used with other data, which it would call complete."""
     mark = folder.private / _ID
     try:
-        there = mark.read_text("ascii") if mark.exists() else None
         said = ledger.meta(_ID)
-        if said is None:
-            there = there or uuid.uuid4().hex
-            mark.write_text(there, "ascii")
-            ledger.set_meta(_ID, there)
-        elif said != there:
-            raise ConfigError(
-                f"{ledger.path} is the ledger of another destination, or this one was emptied; use another --state-dir"
-            )
+        there = _read_mark(mark, make=said is None)
     except OSError as error:
         raise landing_error(error, f"use {folder.root} as a destination") from error
+    if said is None and there is not None:
+        ledger.set_meta(_ID, there)
+    elif said != there:
+        raise ConfigError(
+            f"{ledger.path} is the ledger of another destination, or this one was emptied; use another --state-dir"
+        )
 
 
-def layout_of(dest: Path, state_dir: Path | None = None) -> str | None:
-    """Return the layout of a destination that may not exist yet; changes nothing."""
-    place = place_of(dest, state_dir)
+def _read_mark(mark: Path, *, make: bool) -> str | None:
+    if make and not mark.exists():
+        written = mark.with_name(f"{_ID}-{uuid.uuid4().hex}")
+        written.write_text(uuid.uuid4().hex, "ascii")
+        try:
+            os.link(written, mark)  # whole, and only if another shard was not the first
+        except FileExistsError:
+            pass
+        except OSError:  # no hard links here
+            shutil.copyfile(written, mark)
+        finally:
+            written.unlink()
+    return mark.read_text("ascii") if mark.exists() else None
+
+
+def layout_of(dest: Path, state_dir: Path | None = None, shard: Shard | None = None) -> str | None:
+    """Return the layout of a destination that may not exist yet; changes nothing. Raises as `find_place`."""
+    place = find_place(dest, state_dir, shard)
     if not place.ledger.is_file():
         return None
     with closing(Ledger.open(place.ledger, read_only=True)) as ledger:

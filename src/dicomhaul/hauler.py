@@ -222,8 +222,8 @@ class Hauler:
         """
         there, present = None, None
         if to is not None:
-            there = layout_of(Path(to), self._options.state_dir)
-            present = place_of(Path(to), self._options.state_dir).ledger
+            there = layout_of(Path(to), self._options.state_dir, cohort.query.shard)
+            present = place_of(Path(to), self._options.state_dir, cohort.query.shard).ledger
         layout = self._options.layout or there or run.default_layout(self._needed_source())
         return await plan(
             PlanRequest(
@@ -257,13 +257,19 @@ class Hauler:
         )), check=check)  # fmt: skip
 
     async def resume(
-        self, to: str | os.PathLike[str], *, damaged: Sequence[tuple[int, str]] = (), check: bool = True
+        self,
+        to: str | os.PathLike[str],
+        *,
+        damaged: Sequence[tuple[int, str]] = (),
+        shard: Shard | None = None,
+        check: bool = True,
     ) -> Report:
         """Go on with everything that was asked for at `to`, from the hauler's source, else from the sources on record.
 
         Args:
             to: the destination.
             damaged: what a `Verification` found `damaged`: it is brought again.
+            shard: which part of it, where it is pulled in shards and not merged yet.
             check: as `pull`.
 
         Errors as `pull`.
@@ -273,7 +279,7 @@ class Hauler:
             return self._source or self._resolve(cohort.source, self._profile or cohort.profile)
 
         return _checked(await self._in_scope(lambda scope: run.resume(
-            Path(to), self._options, self._world(), find_source=find_source, damaged=damaged, stop=scope
+            Path(to), self._options, self._world(), find_source=find_source, damaged=damaged, shard=shard, stop=scope
         )), check=check)  # fmt: skip
 
     async def iter_series(self, cohort: Cohort, to: str | os.PathLike[str]) -> AsyncIterator[LandedSeries]:
@@ -300,7 +306,9 @@ class Hauler:
             async with receive:
                 async for event in receive:
                     seen.add((event.study, event.series))
-                    yield run.landed_series(dest, self._options.state_dir, event.study, event.series)
+                    yield run.landed_series(
+                        dest, self._options.state_dir, event.study, event.series, cohort.query.shard
+                    )
             await asyncio.wait([task])
             if not isinstance(task.exception(), IncompleteError):
                 task.result()  # raises what kept the destination from being used at all

@@ -25,12 +25,12 @@ import anyio.to_thread
 from dicomhaul import build
 from dicomhaul.config.options import QUERY_JSON, HaulOptions
 from dicomhaul.config.source import Sources, SourceSpec, idc_release
-from dicomhaul.destination import Destination, open_destination
+from dicomhaul.destination import Destination, find_place, open_destination
 from dicomhaul.errors import DiskFull, HaulError, LandingError, LedgerError, SourceError
 from dicomhaul.events import Noticed, Observer, Planned, Tally
 from dicomhaul.land.folder import instance_path
 from dicomhaul.land.layout import IDC_LAYOUT, PLAIN_LAYOUT, parse_layout
-from dicomhaul.model import Query, Routing, Work
+from dicomhaul.model import Query, Routing, Shard, Work
 from dicomhaul.net.host import Host
 from dicomhaul.plan.estimate import shortage
 from dicomhaul.plan.route import route, traits_of
@@ -115,7 +115,7 @@ async def pull(
     Raises ConfigError, CohortError, SourceError or TransferError where the cohort cannot be resolved, LandingError or
     LedgerError where the destination cannot be used; with `report` set once there is something to report.
     """
-    with open_destination(dest, options.state_dir) as destination:
+    with open_destination(dest, options.state_dir, query.shard) as destination:
         run = _Run(destination, dest, options, world, stop)
         with run.ends_badly(), stop:
             cohort_id = await run.plan(query, source)
@@ -132,16 +132,17 @@ async def resume(
     *,
     find_source: Callable[[CohortRow], Sources],
     damaged: Sequence[tuple[int, str]] = (),
+    shard: Shard | None = None,
     stop: anyio.CancelScope,
 ) -> Report:
-    """Go on with every cohort of the ledger at `dest`; `damaged` instances (series id, SOP Instance UID) come again.
+    """Go on with every cohort of the ledger at `dest`, or of one shard of it.
 
-    Errors as `pull`; LedgerError also if nothing was ever asked for.
+    `damaged` instances (series id, SOP Instance UID) come again. Errors as `pull`; LedgerError also if nothing was ever asked for.
     """
     nothing = f"nothing was ever asked for at {dest}; use `dicomhaul pull`"
-    if not place_of(dest, options.state_dir).ledger.is_file():
+    if not find_place(dest, options.state_dir, shard).ledger.is_file():
         raise LedgerError(nothing)  # and make nothing there
-    with open_destination(dest, options.state_dir) as destination:
+    with open_destination(dest, options.state_dir, shard) as destination:
         cohorts = destination.ledger.cohorts()
         if not cohorts:
             raise LedgerError(nothing)
@@ -164,9 +165,11 @@ def _router(source: Sources) -> Callable[[Work], Routing]:
     return lambda work: route(offers, traits_of(work))
 
 
-def landed_series(dest: Path, state_dir: Path | None, study: str, series: str) -> LandedSeries:
-    """Return one complete series of a destination. Raises LedgerError if it is not there."""
-    with closing(Ledger.open(place_of(dest, state_dir).ledger, read_only=True)) as ledger:
+def landed_series(
+    dest: Path, state_dir: Path | None, study: str, series: str, shard: Shard | None = None
+) -> LandedSeries:
+    """Return one complete series of a destination, or of one shard of it. Raises LedgerError if it is not there."""
+    with closing(Ledger.open(place_of(dest, state_dir, shard).ledger, read_only=True)) as ledger:
         for row in ledger.iter_landed(series=(study, series)):
             return _as_landed(dest, ledger, row)
     raise LedgerError(f"series {series} is not complete at {dest}")
@@ -174,7 +177,7 @@ def landed_series(dest: Path, state_dir: Path | None, study: str, series: str) -
 
 def iter_landed(dest: Path, options: HaulOptions, query: Query, source: Sources) -> Iterator[LandedSeries]:
     """Yield the complete series of the cohort that `query` means."""
-    with closing(Ledger.open(place_of(dest, options.state_dir).ledger, read_only=True)) as ledger:
+    with closing(Ledger.open(place_of(dest, options.state_dir, query.shard).ledger, read_only=True)) as ledger:
         mark = fingerprint(query, source, ledger.meta("layout") or "")
         for cohort in ledger.cohorts():
             if cohort.fingerprint == mark:
@@ -186,6 +189,17 @@ def _as_landed(dest: Path, ledger: Ledger, row: LandedRow) -> LandedSeries:
     sops = sorted(ledger.known(row.series_id).landed)
     files = tuple(dest / instance_path(row.folder, sop) for sop in sops)
     return LandedSeries(row.study, row.series, dest / row.folder, files, row.proof)
+
+
+async def write_index(at: Destination) -> None:
+    """Write a destination's index.parquet, in a child process. Raises LandingError."""
+    at.ledger.set_meta(_INDEX, _STALE)
+    command = [sys.executable, "-P", "-m", _INDEX_CHILD, str(at.place.ledger), str(at.folder.root / INDEX_NAME)]
+    done = await anyio.run_process(command, check=False, stderr=subprocess.PIPE, start_new_session=True)
+    if done.returncode != 0:
+        why = done.stderr.decode(errors="replace").strip().splitlines()
+        raise LandingError(f"cannot write {INDEX_NAME}: {why[-1] if why else 'the writer died'}")
+    at.ledger.set_meta(_INDEX, "written")
 
 
 class _Run:
@@ -330,20 +344,21 @@ class _Run:
         return report
 
     async def index(self) -> None:
-        """Write index.parquet, if what is there has changed. Cancelled, it is left to the next run."""
+        """Write index.parquet, if what is there has changed. Cancelled, it is left to the next run.
+
+        A shard writes none: it knows only its part, and `merge` writes one of the whole.
+        """
+        if self._at.shard is not None:
+            return
         ledger = self._at.ledger
         stale = self._outdated or self._spent().instances_landed > 0 or ledger.meta(_INDEX) == _STALE
         present = ledger.standing(*self._cohorts).instances_present
         if self._error is not None or not (stale or (present and not (self._dest / INDEX_NAME).exists())):
             return
-        ledger.set_meta(_INDEX, _STALE)
-        command = [sys.executable, "-P", "-m", _INDEX_CHILD, str(self._at.place.ledger), str(self._dest / INDEX_NAME)]
-        done = await anyio.run_process(command, check=False, stderr=subprocess.PIPE, start_new_session=True)
-        if done.returncode != 0:
-            why = done.stderr.decode(errors="replace").strip().splitlines()
-            self._error = LandingError(f"cannot write {INDEX_NAME}: {why[-1] if why else 'the writer died'}")
-            return
-        ledger.set_meta(_INDEX, "written")
+        try:
+            await write_index(self._at)
+        except LandingError as error:
+            self._error = error
 
     def _spent(self) -> Tally:
         now, before = asdict(self._world.tally), asdict(self._before)

@@ -9,6 +9,7 @@ from dicomhaul.cli import shared
 from dicomhaul.cli.harness import Stop, run_async
 from dicomhaul.cli.output import EXIT_CODES, emit_json, print_report
 from dicomhaul.cli.watch import Watching
+from dicomhaul.plan.shard import parse_shard
 
 if TYPE_CHECKING:
     from dicomhaul.hauler import Hauler
@@ -189,6 +190,7 @@ def resume(
         max_duration=max_duration,
         wait=wait,
     )
+    part = None if shard is None else parse_shard(shard)
     from dicomhaul.hauler import Hauler  # noqa: PLC0415 - see pull
 
     watching = Watching(
@@ -202,7 +204,7 @@ def resume(
         options=options,
         observer=watching.hear,
     )
-    finish(hauler, watching, lambda: hauler.resume(dest, check=False), as_json=as_json)
+    finish(hauler, watching, lambda: hauler.resume(dest, shard=part, check=False), as_json=as_json)
 
 
 def finish(hauler: "Hauler", watching: Watching, call: "Callable[[], Awaitable[Report]]", *, as_json: bool) -> None:

@@ -36,18 +36,19 @@ def long_path(path: Path) -> Path:
 class Folder:
     """A destination. Used by one thread at a time (the recorder's), except `staging`, which never changes."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, apart: str = "") -> None:
+        """`apart`: the private folder below the private one of a part of the cohort that is pulled by itself."""
         self.root = long_path(root)
         self.private = self.root / PRIVATE
-        self.staging = self.private / _STAGING
+        self.staging = self.private / apart / _STAGING
         self._folders: set[str] = set()  # made and checked
 
     def prepare(self) -> None:
         """Create the destination and its private folder (0700). Raises NotWritable or DiskFull."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            self.private.mkdir(mode=0o700, exist_ok=True)
-            self.staging.mkdir(mode=0o700, exist_ok=True)
+            for folder in (self.private, self.staging.parent, self.staging):
+                folder.mkdir(mode=0o700, exist_ok=True)
             probe = self.staging / f"probe-{os.getpid()}"
             probe.write_bytes(b"")
             probe.unlink()

@@ -1,17 +1,27 @@
-"""Where a destination keeps its ledger, and whether SQLite may use WAL there."""
+"""Where a destination keeps its ledger, and whether SQLite may use WAL there.
 
+A shard has a ledger, a lock and a staging folder of its own, in `shard-I-of-N/` beside those of the destination: so
+jobs on several machines can fill one destination at the same time, and none sees what another has not finished.
+"""
+
+import re
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import psutil
 
+from dicomhaul.errors import NotWritable
 from dicomhaul.land.folder import PRIVATE
+from dicomhaul.model import Shard
 
 # WAL needs shared memory between processes, which these do not give (sqlite.org/wal.html).
 _NETWORK: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afpfs", "lustre", "gpfs", "beegfs", "ceph", "9p",
      "fuse.sshfs", "fuse.glusterfs", "fuse.ceph-fuse", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "afs", "panfs"}
 )  # fmt: skip
+
+
+_SHARD_FOLDER: Final = re.compile(r"shard-([1-9][0-9]{0,5})-of-([1-9][0-9]{0,5})\Z")
 
 
 class Place(NamedTuple):
@@ -31,10 +41,30 @@ class Place(NamedTuple):
         return self.folder / "lock"
 
 
-def place_of(dest: Path, state_dir: Path | None = None) -> Place:
-    """Return where the ledger of `dest` lives: `DEST/.dicomhaul`, or the folder the user chose."""
-    folder = state_dir if state_dir is not None else dest / PRIVATE
+def place_of(dest: Path, state_dir: Path | None = None, shard: Shard | None = None) -> Place:
+    """Return where the ledger of `dest`, or of one shard, lives: in `DEST/.dicomhaul`, or in the folder the user chose."""
+    folder = (state_dir if state_dir is not None else dest / PRIVATE) / shard_folder(shard)
     return Place(folder, wal=filesystem_of(folder) not in _NETWORK)
+
+
+def shard_folder(shard: Shard | None) -> str:
+    """Return the name of a shard's folder; '' for a destination that is pulled as a whole."""
+    return "" if shard is None else f"shard-{shard.number}-of-{shard.of}"
+
+
+def shards_at(dest: Path, state_dir: Path | None = None) -> list[Shard]:
+    """Return the shards of a destination that have a ledger, in order. Raises NotWritable if they cannot be listed."""
+    folder = place_of(dest, state_dir).folder
+    try:
+        names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    except OSError as error:
+        raise NotWritable(f"cannot list {folder}: {error.strerror}") from error
+    matches = [match for name in names if (match := _SHARD_FOLDER.match(name))]
+    shards = [Shard(int(match[1]), int(match[2])) for match in matches]
+    return sorted(
+        (shard for shard in shards if place_of(dest, state_dir, shard).ledger.is_file()),
+        key=lambda shard: (shard.of, shard.number),
+    )
 
 
 def filesystem_of(path: Path) -> str:
