@@ -53,6 +53,31 @@ class FileRow(NamedTuple):
     license: str | None
 
 
+class MemberRow(NamedTuple):
+    """One series that is wanted here, with what the cohort said of it and how far it is."""
+
+    series_id: int
+    series: str
+    study: str
+    revision: str | None
+    bucket: str | None
+    collection: str | None
+    patient: str | None
+    modality: str | None
+    license: str | None
+    expected: int | None
+    size_bytes: int | None
+    whole: bool
+    state: State
+    routes: tuple[str, ...]
+
+
+_MEMBER_COLUMNS = (
+    "s.id, s.series, s.study, s.revision, s.bucket, s.collection, s.patient, s.modality, s.license, s.expected, "
+    "s.size_bytes, s.whole, s.state, r.names FROM series s JOIN route r ON r.id = s.route"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where a destination, or one of its cohorts, stands. Counts of instances are None where nobody states them."""
@@ -241,6 +266,34 @@ class LedgerReader:
             )
             yield from map(LandedRow._make, rows)
 
+    def iter_members(self, cohort_id: int | None = None) -> Iterator[MemberRow]:
+        """Yield the series of a cohort, or all that are wanted here, by Series and then Study Instance UID."""
+        joined = "" if cohort_id is None else "JOIN member m ON m.series_id = s.id AND m.cohort_id = :cohort"
+        with guard(self.path):
+            rows = self._db.execute(
+                f"SELECT {_MEMBER_COLUMNS} {joined} ORDER BY s.series, s.study",
+                {"cohort": cohort_id},
+            )
+            yield from map(_member_from, rows)
+
+    def find_series(self, series: str, study: str) -> MemberRow | None:
+        """Return one series that is wanted here."""
+        with guard(self.path):
+            row = self._db.execute(
+                f"SELECT {_MEMBER_COLUMNS} WHERE s.series = ? AND s.study = ?",
+                (series, study),
+            ).fetchone()
+        return None if row is None else _member_from(row)
+
+    def digests(self, series_id: int) -> dict[str, bytes]:
+        """Return SOP Instance UID -> XXH3-128 of the instances of one series that have landed, by UID."""
+        with guard(self.path):
+            return dict(
+                self._db.execute(
+                    "SELECT sop, xxh3 FROM instance WHERE series_id = ? AND state = 1 ORDER BY sop", (series_id,)
+                ).fetchall()
+            )
+
     def landed_series(self) -> Iterator[tuple[str, str, str | None, bool]]:
         """Yield (study, series, revision, whole) of every series that is complete: what a plan need not bring."""
         with guard(self.path):
@@ -250,6 +303,10 @@ class LedgerReader:
 def work_from(row: Sequence[Any]) -> Work:
     """Make a row; its last column is the JSON list of its routes' names."""
     return Work._make((*row[:6], bool(row[6]), bool(row[7]), *row[8:10], bool(row[10]), tuple(json.loads(row[11]))))
+
+
+def _member_from(row: Sequence[Any]) -> MemberRow:
+    return MemberRow._make((*row[:11], bool(row[11]), State(row[12]), tuple(json.loads(row[13]))))
 
 
 def _members(cohort_ids: Sequence[int]) -> str:
