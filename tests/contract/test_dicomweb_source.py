@@ -20,10 +20,11 @@ from dicomhaul.errors import (
     WrongInstance,
 )
 from dicomhaul.events import Tally
-from dicomhaul.model import Job, SeriesUID, SopUID
+from dicomhaul.model import Job, SeriesUID, SopUID, Stated
 from dicomhaul.origin import STYLES, Cut, Part, Rule, Status, Truncate
 from dicomhaul.ports import Source
 from dicomhaul.profile import built_in
+from dicomhaul.source.dicomweb import DicomwebSource
 from support.clock import FakeClock
 from support.fakes import STUDY, MemorySink
 from support.instances import make_instance
@@ -46,7 +47,7 @@ async def open_source(url: str, *, profile: str | None = None, clock: FakeClock 
     async with build.open_source_host(
         spec, environ={}, clock=clock or FakeClock(), observer=lambda _: None, tally=Tally()
     ) as host:
-        yield build.dicomweb_source(spec, host)
+        yield DicomwebSource(spec.name, host, spec.profile)
 
 
 async def take(url: str, job: Job, *, known: Sequence[str] = (), profile: str | None = None) -> MemorySink:
@@ -116,10 +117,11 @@ class StrictSink(MemorySink):
         super().__init__(SERIES, (), {})
         self.open_parts = 0
 
-    def begin(self) -> None:
+    def begin(self, stated: Stated | None = None) -> None:
+        assert stated is None
         assert self.open_parts == 0
         self.open_parts = 1
-        super().begin()
+        super().begin(stated)
 
     def discard(self) -> None:
         self.open_parts = 0

@@ -1,14 +1,15 @@
-"""The parts of one answer, on their way into a sink: skimmed as they pass, judged as they end."""
+"""What one answer brings, on its way into a sink: skimmed as it passes, judged as it ends."""
 
 from collections.abc import Mapping
 
 from dicomhaul.errors import DamagedError
+from dicomhaul.model import Partial, Stated
 from dicomhaul.ports import Sink
 from dicomhaul.wire.part10 import Skimmer
 
 
 class Receiver:
-    """Implements `wire.multipart.PartHandler`.
+    """Implements `wire.multipart.PartHandler`; a bucket's object is one part.
 
     A part that is damaged in itself, or not ours, is dropped, and the answer goes on: the other parts are still good.
     The first such error is kept in `error`, for when the answer has ended.
@@ -20,11 +21,42 @@ class Receiver:
         self._named = False
         self.error: DamagedError | None = None
 
+    @property
+    def dropped(self) -> bool:
+        """Whether the rest of the part does not matter: it is damaged, or not wanted."""
+        return self._skimmer is None
+
     def begin(self, headers: Mapping[str, str]) -> None:  # noqa: ARG002 - they say nothing that the bytes don't
         """A part begins."""
+        self.begin_object()
+
+    def begin_object(self, stated: Stated | None = None) -> None:
+        """A part begins, of which the source states this."""
         self._skimmer = Skimmer()
         self._named = False
-        self._sink.begin()
+        self._sink.begin(stated)
+
+    async def reopen(self, stated: Stated, partial: Partial) -> bool:
+        """Begin a part with what an earlier run left of it; False: that is no use. Raises LandingError."""
+        skimmer = Skimmer()
+        damaged = False
+
+        def skim(view: memoryview) -> None:
+            nonlocal damaged
+            try:
+                if not damaged:
+                    skimmer.feed(view)
+            except DamagedError:
+                damaged = True
+
+        if not await self._sink.reopen(stated, partial, skim):
+            return False
+        if damaged:
+            self._sink.discard()
+            return False
+        self._skimmer = skimmer
+        self._named = False
+        return True
 
     def data(self, view: memoryview) -> None:
         """Its next bytes."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomhaul.errors import DamagedError, NotDicom, Truncated, WrongInstance
-from dicomhaul.model import Identity, Job, SeriesUID
+from dicomhaul.model import Identity, Job, SeriesUID, Stated
 from dicomhaul.source.receive import Receiver
 from support.fakes import STUDY, MemorySink
 from support.instances import make_instance
@@ -26,9 +26,9 @@ class PickySink(MemorySink):
         super().__init__(JOB, known, {})
         self.calls: list[str] = []
 
-    def begin(self) -> None:
+    def begin(self, stated: Stated | None = None) -> None:
         self.calls.append("begin")
-        super().begin()
+        super().begin(stated)
 
     def end(self, identity: Identity) -> None:
         self.calls.append("end")
