@@ -26,6 +26,7 @@ from dicomhaul.errors import (
 )
 from dicomhaul.events import GateClosed, Observer, Tally
 from dicomhaul.net.breaker import Breaker
+from dicomhaul.net.line import Line
 from dicomhaul.net.pace import Pace
 from dicomhaul.ports import Clock
 
@@ -55,14 +56,18 @@ class Gate:
         clock: whose monotonic seconds count, and whose sleep is slept.
         observer: told when the gate closes.
         tally: its `throttled` is counted up here.
+        line: says how many at once its bandwidth feeds; None: as many as like.
     """
 
-    def __init__(self, host: str, *, pace: Pace, clock: Clock, observer: Observer, tally: Tally) -> None:
+    def __init__(
+        self, host: str, *, pace: Pace, clock: Clock, observer: Observer, tally: Tally, line: Line | None = None
+    ) -> None:
         self._host = host
         self._pace = pace
         self._clock = clock
         self._observer = observer
         self._tally = tally
+        self._line = line
         self._breaker = Breaker()
         self._turn = anyio.Lock(fast_acquire=True)
         self._changed = anyio.Event()
@@ -130,7 +135,7 @@ class Gate:
     def statistics(self) -> GateStatistics:
         """Return how the gate stands now."""
         return GateStatistics(
-            at_once=self._pace.at_once,
+            at_once=self._at_once(),
             running=self._running,
             per_s=self._pace.per_s,
             closed_for_s=max(0.0, self._closed_until - self._clock.monotonic()),
@@ -143,7 +148,7 @@ class Gate:
             self._raise_if_stopped()
             now = self._clock.monotonic()
             wait_s = max(self._closed_until - now, self._pace.wait_s(now))
-            full = self._running >= self._pace.at_once or (self._breaker.is_open and self._probes > 0)
+            full = self._running >= self._at_once() or (self._breaker.is_open and self._probes > 0)
             if wait_s <= 0.0 and not full:
                 return
             self._changed = anyio.Event()
@@ -151,6 +156,10 @@ class Gate:
                 await self._changed.wait()
             else:
                 await self._sleep_or_change(wait_s)
+
+    def _at_once(self) -> int:
+        fed = None if self._line is None else self._line.most_at_once()
+        return self._pace.at_once if fed is None else min(fed, self._pace.at_once)
 
     async def _sleep_or_change(self, wait_s: float) -> None:
         """Sleep, but no longer than until something changes: a closed gate can open early, or the source stop."""

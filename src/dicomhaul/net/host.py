@@ -1,25 +1,31 @@
 """One source host: its session, its gate, and retry round the call. What a source is given to speak through.
 
-    retry( gate( call( session ) ) )
+    retry( quota( gate( call( session ) ) ) )
 
-The gate is inside retry, so that a call which waits to be tried again holds no slot; the call encloses the whole
-body, so that a cut in its middle is a failure like any other.
+The gate is inside retry, so that a call which waits to be tried again holds no slot, and so is the quota, outside the
+gate for the same reason; the call encloses the whole body, so that a cut in its middle is a failure like any other.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from dicomhaul.errors import DamagedError, HaulError, ServerFailed, Throttled, TransferError
-from dicomhaul.events import Observer, Retrying, Tally
+import anyio
+
+from dicomhaul.errors import DamagedError, HaulError, ServerFailed, Throttled, TimedOut, TransferError
+from dicomhaul.events import Noticed, Observer, Retrying, Tally
 from dicomhaul.net.gate import Gate
+from dicomhaul.net.line import Line
 from dicomhaul.net.pace import Pace
+from dicomhaul.net.quota import USAGE_BYTES, Quota, Usage, parse_usage
 from dicomhaul.net.retry import Failures, Retry
 from dicomhaul.net.session import Endpoint, Session, open_session
 from dicomhaul.ports import Clock, Credentials
 from dicomhaul.profile import Profile
 
 T = TypeVar("T")
+
+_USAGE_S: Final = 10.0  # what comes later than that is not worth waiting for
 
 
 class Host:
@@ -30,6 +36,7 @@ class Host:
         session: sends one GET; use it inside `attempt`.
         gate: what holds requests back; its `statistics()` say how.
         profile: what is known of the server.
+        quota: what it gives us a day; None: it does not count.
     """
 
     def __init__(
@@ -42,11 +49,13 @@ class Host:
         profile: Profile,
         observer: Observer,
         tally: Tally,
+        quota: Quota | None = None,
     ) -> None:
         self.name = name
         self.session = session
         self.gate = gate
         self.profile = profile
+        self.quota = quota
         self._retry = retry
         self._observer = observer
         self._tally = tally
@@ -57,6 +66,7 @@ class Host:
         *,
         label: str,
         progressed: Callable[[], bool] = lambda: False,
+        size_bytes: int | None = None,
     ) -> T:
         """Return what `call` returns, trying it as often as the profile allows.
 
@@ -67,6 +77,7 @@ class Host:
             progressed: asked after an error; True: something has landed, so the same call would ask for it once
                 more. The error is then raised at once, and the caller decides anew what to ask for; the next
                 `attempt` counts from 1.
+            size_bytes: what one try may bring, as far as somebody states it; held against the host's quota.
 
         Raises:
             TransferError: the last one, with `job`, `source` and `attempt` filled in.
@@ -75,7 +86,7 @@ class Host:
         failures = Failures()
 
         async def once(number: int) -> T:
-            async with self.gate.slot() as began_at:
+            async with self._admitted(label, number, size_bytes), self.gate.slot() as began_at:
                 try:
                     result = await call(number)
                 except HaulError as error:
@@ -93,6 +104,32 @@ class Host:
             self._observer(Retrying(label, number, wait_s, str(error)))
 
         return await self._retry.run(once, failures, on_retry=on_retry)
+
+    @asynccontextmanager
+    async def _admitted(self, label: str, number: int, size_bytes: int | None) -> AsyncIterator[None]:
+        quota = self.quota
+        if quota is None:
+            yield
+            return
+        try:
+            ticket = await quota.admit(size_bytes, self._read_usage if self.profile.quota.usage_path else None)
+        except HaulError as error:
+            if isinstance(error, TransferError):
+                error.job, error.source, error.attempt = label, self.name, number
+            else:
+                self.gate.failed(error, job=label, began_at=0.0)  # so that all who wait get the same
+            raise
+        try:
+            yield
+        finally:
+            quota.release(ticket)
+
+    async def _read_usage(self) -> Usage:
+        path = self.profile.quota.usage_path or "/"
+        with anyio.move_on_after(_USAGE_S):
+            async with self.session.get_from_root(path, accept="application/json") as response:
+                return parse_usage(await response.read_json(USAGE_BYTES))
+        raise TimedOut(f"{self.name} does not answer within {_USAGE_S:g} s")
 
 
 def _note(failures: Failures, error: HaulError, *, counts: bool) -> None:
@@ -115,6 +152,8 @@ async def open_host(
     tally: Tally,
     concurrency: int | None = None,
     requests_per_s: float | None = None,
+    line: Line | None = None,
+    quota_bytes: int | None = None,
 ) -> AsyncIterator[Host]:
     """Open one host; everything that asks it goes through what this yields.
 
@@ -126,6 +165,8 @@ async def open_host(
         tally: `requests`, `retries` and `throttled` are counted up.
         concurrency: requests at once, from the start and at most; None: as the profile says.
         requests_per_s: at most; None: as the profile says.
+        line: what all bodies pass; None: an unlimited one.
+        quota_bytes: what the user lets it give a day, besides what the profile and the host say.
 
     Raises ConfigError as `open_session`.
     """
@@ -135,8 +176,18 @@ async def open_host(
         ceiling=min(concurrency or limits.concurrency_max, endpoint.max_connections),
         per_s=requests_per_s or limits.requests_per_s,
     )
-    gate = Gate(endpoint.host, pace=pace, clock=clock, observer=observer, tally=tally)
-    async with open_session(endpoint, credentials, clock=clock, tally=tally, on_answer=gate.answered) as session:
+    line = line or Line(clock=clock)
+    gate = Gate(endpoint.host, pace=pace, clock=clock, observer=observer, tally=tally, line=line)
+    quota = _quota(endpoint, quota_bytes, clock, observer)
+    async with open_session(
+        endpoint,
+        credentials,
+        clock=clock,
+        tally=tally,
+        on_answer=gate.answered,
+        line=line,
+        charge=None if quota is None else quota.came,
+    ) as session:
         yield Host(
             endpoint.host,
             session=session,
@@ -145,4 +196,19 @@ async def open_host(
             profile=endpoint.profile,
             observer=observer,
             tally=tally,
+            quota=quota,
         )
+
+
+def _quota(endpoint: Endpoint, quota_bytes: int | None, clock: Clock, observer: Observer) -> Quota | None:
+    """The quota of a host that has one by its profile, or by the user's will."""
+    stated = endpoint.profile.quota
+    limits = [limit for limit in (quota_bytes, stated.bytes_per_day) if limit is not None]
+    if not (limits or stated.usage_path or endpoint.profile.status.quota):
+        return None
+    return Quota(
+        endpoint.host,
+        limit_bytes=min(limits, default=None),
+        clock=clock,
+        notice=lambda message: observer(Noticed(message)),
+    )

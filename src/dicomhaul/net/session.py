@@ -28,6 +28,7 @@ from dicomhaul._version import __version__
 from dicomhaul.errors import ConfigError, Forbidden, Truncated, Unauthorized, Unsupported
 from dicomhaul.events import Tally
 from dicomhaul.net.foreign import FOREIGN, error_for
+from dicomhaul.net.line import Line
 from dicomhaul.net.proxy import Proxies
 from dicomhaul.net.verdict import error_for_status
 from dicomhaul.ports import Clock, Credentials
@@ -70,11 +71,15 @@ class Endpoint:
 class Response:
     """The response to one GET, inside its `async with`: a success (2xx), unless any status was asked for."""
 
-    __slots__ = ("_host", "_raw", "headers", "status")
+    __slots__ = ("_charge", "_host", "_line", "_raw", "headers", "status")
 
-    def __init__(self, raw: aiohttp.ClientResponse, host: str) -> None:
+    def __init__(
+        self, raw: aiohttp.ClientResponse, host: str, line: Line, charge: Callable[[int], None] | None
+    ) -> None:
         self._raw = raw
         self._host = host
+        self._line = line
+        self._charge = charge
         self.status: int = raw.status
         self.headers: Mapping[str, str] = raw.headers  # case-insensitive
 
@@ -93,7 +98,7 @@ class Response:
         Raises Disconnected when a body ends before its stated end, TimedOut when nothing comes for too long. A body
         that is ended by closing the connection states no end.
         """
-        return _Chunks(self._raw.content, self._host)
+        return _Chunks(self._raw.content, self._host, self._line, self._charge)
 
     async def read(self, limit_bytes: int) -> bytes:
         """Return the whole body. Raises Unsupported if it is longer than `limit_bytes`; else as `iter_chunks`."""
@@ -133,11 +138,15 @@ class Response:
 class _Chunks:
     """An iterator and not a generator: a consumer that leaves early has nothing to close."""
 
-    __slots__ = ("_content", "_host")
+    __slots__ = ("_charge", "_content", "_host", "_line")
 
-    def __init__(self, content: aiohttp.StreamReader, host: str) -> None:
+    def __init__(
+        self, content: aiohttp.StreamReader, host: str, line: Line, charge: Callable[[int], None] | None
+    ) -> None:
         self._content = content
         self._host = host
+        self._line = line
+        self._charge = charge
 
     def __aiter__(self) -> Self:
         return self
@@ -149,6 +158,10 @@ class _Chunks:
             raise error_for(error, self._host) from error
         if not chunk:
             raise StopAsyncIteration
+        if self._charge is not None:
+            self._charge(len(chunk))
+        if self._line.limited:
+            await self._line.passed(len(chunk))
         return chunk
 
 
@@ -164,6 +177,8 @@ class Session:
         clock: Clock,
         tally: Tally,
         on_answer: Callable[[], None],
+        line: Line,
+        charge: Callable[[int], None] | None,
         tls: "_Tls",
     ) -> None:
         self._client = client
@@ -177,6 +192,8 @@ class Session:
         self._proxies = endpoint.proxies
         self._tally = tally
         self._on_answer = on_answer
+        self._line = line
+        self._charge = charge
         self._tls = tls
 
     @asynccontextmanager
@@ -205,12 +222,29 @@ class Session:
             Unsupported, Forbidden: a redirect that cannot be followed.
             HaulError: any other status, as `verdict.error_for_status` has it.
         """
-        raw = await self._send(self._url(path, params), {**headers, "Accept": accept})
+        url = self._url(path, params)
+        async with self._get(url, {**headers, "Accept": accept}, self._charge, any_status=any_status) as response:
+            yield response
+
+    @asynccontextmanager
+    async def get_from_root(self, path: str, *, accept: str) -> AsyncIterator[Response]:
+        """GET `path`, which begins with a slash, from the host itself, wherever below it the base URL lies.
+
+        What it brings is charged to nobody. Otherwise as `get`.
+        """
+        async with self._get(self._origin.with_path(path), {"Accept": accept}, None, any_status=False) as response:
+            yield response
+
+    @asynccontextmanager
+    async def _get(
+        self, url: URL, headers: Mapping[str, str], charge: Callable[[int], None] | None, *, any_status: bool
+    ) -> AsyncIterator[Response]:
+        raw = await self._send(url, headers)
         async with raw:
             if raw.status >= 300 and not any_status:
                 await _drop_body(raw)
                 raise error_for_status(raw.status, raw.headers, self._profile, now_s=self._clock.now(), host=self._host)
-            yield Response(raw, self._host)
+            yield Response(raw, self._host, self._line, charge)
 
     def _url(self, path: str, params: Sequence[tuple[str, str]]) -> URL:
         if path.startswith("/") or "://" in path or "?" in path or "#" in path or ".." in path:
@@ -308,6 +342,8 @@ async def open_session(
     tally: Tally | None = None,
     on_answer: Callable[[], None] = lambda: None,
     before_sending: Callable[[bool], None] | None = None,
+    line: Line | None = None,
+    charge: Callable[[int], None] | None = None,
 ) -> AsyncIterator[Session]:
     """Open a session to one host; its connections, and the credentials, are closed at the end.
 
@@ -320,6 +356,8 @@ async def open_session(
         before_sending: called whenever a request is about to be put on a connection, redirects, replays and what
             aiohttp itself sends once more on a fresh connection included; True: on one that was used before. What it
             raises comes out of `get`, and nothing is sent.
+        line: what all bodies pass, which slows them down; None: an unlimited one.
+        charge: told the length of each piece of a body as it comes.
 
     Raises ConfigError for a base URL that is none, and for a certificate file that cannot be read.
     """
@@ -347,7 +385,17 @@ async def open_session(
         trace_configs=None if before_sending is None else [_tracing(before_sending)],
     )
     try:
-        yield Session(client, endpoint, credentials, clock=clock, tally=tally or Tally(), on_answer=on_answer, tls=tls)
+        yield Session(
+            client,
+            endpoint,
+            credentials,
+            clock=clock,
+            tally=tally or Tally(),
+            on_answer=on_answer,
+            line=line or Line(clock=clock),
+            charge=charge,
+            tls=tls,
+        )
     finally:
         with anyio.CancelScope(shield=True):
             await client.close()

@@ -5,6 +5,7 @@ RefusedError: this resource will not come by this route.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from http import HTTPStatus
 
 from dicomhaul.errors import (
@@ -41,7 +42,7 @@ def error_for_status(
     what = f"{host} answers {_named(status)}"
     retry_after_s = parse_retry_after(headers.get("Retry-After"), now_s=now_s)
     if status in meaning.quota:
-        return QuotaExhausted(f"{what}: the day's quota is used up", until_s=_next_midnight_s(now_s))
+        return quota_used_up(what, now_s)
     if status in meaning.stop:
         if status in {401, 403}:
             return Unauthorized(f"{what}: it gives us nothing")
@@ -73,6 +74,13 @@ def _named(status: int) -> str:
         return str(status)
 
 
-def _next_midnight_s(now_s: float) -> float:
+def quota_used_up(what: str, now_s: float) -> QuotaExhausted:
+    """Return the error that ends a day's quota, which says when there is a new one."""
+    until_s = next_midnight_s(now_s)
+    opens = datetime.fromtimestamp(until_s, UTC)
+    return QuotaExhausted(f"{what}: the day's quota is used up until {opens:%Y-%m-%d %H:%M} UTC", until_s=until_s)
+
+
+def next_midnight_s(now_s: float) -> float:
     """00:00 UTC of the day after: when the IDC proxy counts anew (servers.md section 3)."""
     return (now_s // _DAY_S + 1) * _DAY_S

@@ -81,7 +81,8 @@ class Quota(_Table):
     """A daily allowance of bytes, counted from 00:00 UTC."""
 
     bytes_per_day: int | None = Field(default=None, gt=0)  # where it is known beforehand
-    usage_path: str | None = None  # path on the host whose JSON tells `bytes_used` and `fraction_used`
+    # Path on the host, whatever the base URL, whose JSON tells `bytes_used` and `fraction_used`.
+    usage_path: str | None = Field(default=None, pattern=r"^/[A-Za-z0-9._~/-]*$")
 
 
 class Status(_Table):
