@@ -14,7 +14,7 @@ from dicomhaul.config.source import SourceSpec
 from dicomhaul.destination import Destination
 from dicomhaul.errors import SourceError
 from dicomhaul.events import Observer, Tally
-from dicomhaul.land.sink import BATCH_BYTES, Batches, FolderSink
+from dicomhaul.land.sink import BATCH_BYTES, Batches, FolderSink, staging_names
 from dicomhaul.land.writer import Writer
 from dicomhaul.model import Job
 from dicomhaul.net.auth import credentials_for
@@ -103,9 +103,10 @@ async def open_engine(
     """
     at_once = sum(at_once_at(spec, options.transfers) for spec, _ in hosts.values())
     recorder = Recorder(destination.ledger, destination.folder, tally)
-    writers = [Writer(destination.folder.staging, recorder.staged) for _ in range(_WRITERS)]
+    writers = [Writer(destination.folder.staging, recorder.staged, recorder.noted) for _ in range(_WRITERS)]
     turn = itertools.cycle(writers)
-    names = itertools.count()
+    names = staging_names()
+    by_stem = destination.ledger.names_by_stem()
     batches = Batches(_BATCHES)
     batch_bytes = min(BATCH_BYTES, _GATHERED_BYTES // at_once)
 
@@ -118,6 +119,7 @@ async def open_engine(
             batches=batches,
             names=names,
             tally=tally,
+            by_stem=by_stem,
             batch_bytes=batch_bytes,
         )
 

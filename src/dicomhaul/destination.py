@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dicomhaul.config.options import NameBy
 from dicomhaul.errors import ConfigError
 from dicomhaul.land.folder import Folder
 from dicomhaul.land.writer import landing_error
@@ -21,6 +22,8 @@ from dicomhaul.record.recovery import recover
 # A full check reads every page; beyond this size only the pages in use are found out.
 _CHECKED_LEDGER_BYTES: Final = 64 * 1024 * 1024
 _LAYOUT: Final = "layout"
+_NAME_BY: Final = "name_by"
+_SOP: Final = "sop"
 _ID: Final = "dest_id"
 _SHOWN_SHARDS: Final = 4
 
@@ -44,6 +47,21 @@ class Destination:
         if wanted is not None and there is not None and wanted != there:
             raise ConfigError(f"this destination has the layout {there}; give another one its own destination")
         return there or wanted or default
+
+    def name_by(self, wanted: NameBy | None) -> NameBy:
+        """Return what names files here, which the first cohort decides; None takes what there is, "sop" at first.
+
+        Raises ConfigError for another one than what is there.
+        """
+        there = self.ledger.meta(_NAME_BY) or _SOP if self.ledger.cohorts() else None
+        if wanted is not None and there is not None and wanted != there:
+            raise ConfigError(
+                f"the files of this destination are named by --name-by {there}; give another naming its own destination"
+            )
+        chosen: NameBy = "crdc" if (there or wanted) == "crdc" else _SOP
+        if self.ledger.meta(_NAME_BY) != chosen:
+            self.ledger.set_meta(_NAME_BY, chosen)
+        return chosen
 
 
 def find_place(dest: Path, state_dir: Path | None = None, shard: Shard | None = None) -> Place:

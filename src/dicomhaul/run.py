@@ -186,8 +186,7 @@ def iter_landed(dest: Path, options: HaulOptions, query: Query, source: Sources)
 
 
 def _as_landed(dest: Path, ledger: Ledger, row: LandedRow) -> LandedSeries:
-    sops = sorted(ledger.known(row.series_id).landed)
-    files = tuple(dest / instance_path(row.folder, sop) for sop in sops)
+    files = tuple(dest / instance_path(each.folder, each.file) for each in ledger.iter_files(row.series_id))
     return LandedSeries(row.study, row.series, dest / row.folder, files, row.proof)
 
 
@@ -313,7 +312,7 @@ class _Run:
         for row in self._at.ledger.iter_files():
             if self._stop.cancel_called:
                 break
-            if not self._at.folder.path(row.folder, row.sop).is_file():
+            if not self._at.folder.path(row.folder, row.file).is_file():
                 gone.append((row.series_id, row.sop))
         return gone
 

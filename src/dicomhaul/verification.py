@@ -98,10 +98,10 @@ def verify(
 
 def _expected(ledger: Ledger) -> Iterator[Expected]:
     for row in ledger.iter_files():
-        yield Expected(row.series_id, row.folder, row.sop, row.size_bytes, row.xxh3)
+        yield Expected(row.series_id, row.folder, row.sop, row.size_bytes, row.xxh3, row.stem)
 
 
 def _instances(ledger: Ledger, wrong: set[tuple[int | None, str | None]]) -> Iterator[ExpectedInstance]:
     for row in ledger.iter_files():
         if (row.series_id, row.sop) not in wrong:
-            yield ExpectedInstance(row.series_id, instance_path(row.folder, row.sop), row.study, row.series, row.sop)
+            yield ExpectedInstance(row.series_id, instance_path(row.folder, row.file), row.study, row.series, row.sop)

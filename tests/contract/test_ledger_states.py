@@ -150,7 +150,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(count=st.integers(1, 3), end=st.sampled_from(["largest", "smallest"]))
     def lease(self, count: int, end: End) -> None:
         left = self.leasable - set(self.leased.values())
-        got = self.ledger.lease(count, end)
+        got = self.ledger.lease(count, end, "fake")
         assert len(got) == min(count, len(left))
         for work in got:
             key = (str(work.study), str(work.series))
@@ -186,7 +186,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.ledger.add_receipts(Receipt(series_id, SopUID(sop), 1, bytes(16)) for sop in wanted.instances)
             wanted.instances = dict.fromkeys(wanted.instances, LANDED)
         with self.ledger.transaction():
-            self.ledger.complete_series(series_id, Proof.COUNT, expected)
+            self.ledger.complete_series(series_id, Proof.COUNT, expected, "fake")
         wanted.state = LANDED
         wanted.expected = wanted.expected if expected is None else expected
         self._done(series_id)

@@ -1,6 +1,5 @@
 """What every sink owes a source. The folder's is the real one; the one in memory stands in for it in other tests."""
 
-import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -9,7 +8,7 @@ import anyio
 import pytest
 
 from dicomhaul.events import Tally
-from dicomhaul.land.sink import Batches, FolderSink
+from dicomhaul.land.sink import Batches, FolderSink, staging_names
 from dicomhaul.land.writer import Staged, Writer
 from dicomhaul.model import Job, SeriesUID
 from dicomhaul.ports import SettlingSink
@@ -47,7 +46,7 @@ async def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         return
     staging = prepared_folder(tmp_path).staging
     staged: list[Staged] = []
-    writer, names, batches = Writer(staging, staged.extend), itertools.count(), Batches(4)
+    writer, names, batches = Writer(staging, staged.extend, lambda _: None), staging_names(), Batches(4)
 
     def open_sink(known: Sequence[str] = ()) -> FolderSink:
         return FolderSink(JOB, "f", known=known, writer=writer, batches=batches, names=names, tally=Tally())

@@ -201,7 +201,7 @@ async def test_an_index_lists_what_was_adopted(tmp_path: Path) -> None:
             (tmp_path / "index.parquet").write_bytes(older)
             ledger = Ledger.open(tmp_path / ".dicomhaul" / "ledger.sqlite3")
             batch = [
-                Staged(row.series_id, row.folder, row.sop, row.size_bytes, row.xxh3, f"{row.sop}.part")
+                Staged(row.series_id, row.folder, row.file, row.sop, row.size_bytes, row.xxh3, f"{row.sop}.part")
                 for row in ledger.iter_files()
                 if row.series == rows[1].series
             ]

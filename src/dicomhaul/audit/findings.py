@@ -4,6 +4,8 @@ import enum
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from dicomhaul.land.folder import instance_file, instance_path
+
 
 class Problem(enum.StrEnum):
     """How a file differs from what the ledger says of it."""
@@ -19,18 +21,24 @@ class Problem(enum.StrEnum):
 
 
 class Expected(NamedTuple):
-    """One landed instance, as the ledger has it. Its file is `folder`/`sop`.dcm."""
+    """One landed instance, as the ledger has it."""
 
     series_id: int
     folder: str  # relative to the destination, '/'-separated; '' is the destination itself
     sop: str
     size_bytes: int
     xxh3: bytes  # XXH3-128, 16 bytes, big endian: what `digest()` returns
+    stem: str | None = None  # what its file is named by; None: its SOP Instance UID
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return instance_file(self.sop, self.stem)
 
     @property
     def path(self) -> str:
         """Where its file is, relative to the destination, '/'-separated."""
-        return f"{self.folder}/{self.sop}.dcm" if self.folder else f"{self.sop}.dcm"
+        return instance_path(self.folder, self.file)
 
 
 @dataclass(frozen=True, slots=True)

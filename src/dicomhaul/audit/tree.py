@@ -78,7 +78,7 @@ def _check_all(tree: "_Tree", expected: Iterable[Expected], threads: int, checke
                 task: list[Expected] = []
                 task_bytes = 0
                 for row in rows:
-                    names.add(f"{row.sop}.dcm")
+                    names.add(row.file)
                     task.append(row)
                     task_bytes += row.size_bytes
                     if task_bytes >= _TASK_BYTES or len(task) >= _TASK_FILES:
@@ -214,7 +214,7 @@ def _check_files(dest: Path, listed: _Listing, rows: list[Expected]) -> _Result:
     read_bytes = 0
     base = os.path.join(dest, *rows[0].folder.split("/"))  # noqa: PTH118 - a Path a file costs as much as its hash
     for row in rows:
-        name = f"{row.sop}.dcm"
+        name = row.file
         problem, detail, size_bytes = listed.problem, listed.detail, 0
         if problem is None:
             regular = listed.regular.get(name)

@@ -1,6 +1,7 @@
 """The destination: a folder on a filesystem, with staging beside it.
 
-A part becomes an instance by one rename, from `DEST/.dicomhaul/staging/` to `DEST/<folder>/<SOP Instance UID>.dcm`.
+A part becomes an instance by one rename, from `DEST/.dicomhaul/staging/` to `DEST/<folder>/<SOP Instance UID>.dcm`, or
+to the name of the object that it came from, as idc-index has it, where the destination names files so.
 Both are on one filesystem, so a reader sees the whole file or none. A folder is synced after the renames into it, and
 its parent when it was created: only then does the ledger say that the instance is there.
 """
@@ -8,12 +9,14 @@ its parent when it was created: only then does the ledger say that the instance 
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from dicomhaul.errors import NotWritable
 from dicomhaul.land.writer import Staged, landing_error
+from dicomhaul.model import Partial
 from dicomhaul.plan.estimate import Room
 
 PRIVATE: Final = ".dicomhaul"
@@ -21,9 +24,14 @@ _STAGING: Final = "staging"
 _KNOWN_FOLDERS: Final = 10_000
 
 
-def instance_path(folder: str, sop: str) -> str:
+def instance_file(sop: str, stem: str | None = None) -> str:
+    """Return the name of an instance's file; `stem` where files are named by the objects that they came from."""
+    return f"{stem or sop}.dcm"
+
+
+def instance_path(folder: str, file: str) -> str:
     """Return an instance's path relative to the destination, `/`-separated."""
-    return f"{folder}/{sop}.dcm"
+    return f"{folder}/{file}" if folder else file
 
 
 def long_path(path: Path) -> Path:
@@ -62,8 +70,8 @@ class Folder:
             place = place.parent
         inodes = None
         if hasattr(os, "statvfs"):
-            stat = os.statvfs(place)
-            inodes = stat.f_favail if stat.f_files else None
+            status = os.statvfs(place)
+            inodes = status.f_favail if status.f_files else None
         return Room(shutil.disk_usage(place).free, inodes)
 
     def move(self, batch: Iterable[Staged]) -> None:
@@ -73,7 +81,7 @@ class Folder:
             for staged in batch:
                 if staged.folder not in self._folders:
                     self._make(staged.folder, touched)
-                os.replace(self.staging / staged.name, self.path(staged.folder, staged.sop))  # noqa: PTH105 - 1 us less
+                os.replace(self.staging / staged.name, self.path(staged.folder, staged.file))  # noqa: PTH105 - 1 us less
                 touched[staged.folder] = None
             for folder in touched:
                 self._sync(folder)
@@ -89,12 +97,14 @@ class Folder:
         except OSError as error:
             raise landing_error(error, "sync a folder of the destination") from error
 
-    def sweep(self) -> int:
-        """Delete what an interrupted run left in staging; return how many files. Raises LandingError."""
+    def sweep(self, keep: Collection[str] = ()) -> int:
+        """Delete what an interrupted run left in staging, except `keep`; return how many files. Raises LandingError."""
         swept = 0
         try:
             with os.scandir(self.staging) as entries:
                 for entry in entries:
+                    if entry.name in keep:
+                        continue
                     with contextlib.suppress(FileNotFoundError):
                         Path(entry.path).unlink()
                         swept += 1
@@ -102,9 +112,18 @@ class Folder:
             raise landing_error(error, f"clear {self.staging}") from error
         return swept
 
-    def path(self, folder: str, sop: str) -> Path:
+    def holds(self, partial: Partial) -> bool:
+        """Say whether staging has at least those bytes of an object that were recorded; nobody has looked at them."""
+        path = self.staging / partial.name
+        try:
+            status = path.lstat()
+        except OSError:
+            return False
+        return path.parent == self.staging and stat.S_ISREG(status.st_mode) and status.st_size >= partial.offset
+
+    def path(self, folder: str, file: str) -> Path:
         """Return an instance's absolute path."""
-        return self.root / instance_path(folder, sop)
+        return self.root / instance_path(folder, file)
 
     def _make(self, folder: str, touched: dict[str, None]) -> None:
         if len(self._folders) >= _KNOWN_FOLDERS:

@@ -1,20 +1,32 @@
-"""The sink of one exchange: gathers views of parts and hands batches to a writer thread."""
+"""The sink of one exchange, or of the small objects of one series: gathers views of parts, hands batches to a writer.
+
+One part is open at a time. Several fetches may share a sink if each pushes its part whole, without awaiting between
+`begin` and `end`; all of them may await `drain`.
+"""
 
 import asyncio
-import itertools
+import uuid
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from itertools import count
 from typing import Final
 
 import anyio
 
 from dicomhaul.errors import WrongInstance
 from dicomhaul.events import Tally
-from dicomhaul.land.writer import Done, Part, Segment, Writer
+from dicomhaul.land.folder import instance_file
+from dicomhaul.land.writer import Part, Segment, Writer
 from dicomhaul.model import Identity, Job, Partial, Stated, is_identifier
 
 BATCH_BYTES: Final = 1 << 20  # less than this a hand-over to a thread costs more than the write
 _IN_FLIGHT: Final = 2  # batches of one exchange that a writer may hold
+
+
+def staging_names() -> Iterator[str]:
+    """Yield names for files in staging that no other run has given: what it left there may still count."""
+    run = uuid.uuid4().hex[:16]
+    return (f"{run}-{number:x}.part" for number in count())
 
 
 class Batches:
@@ -33,7 +45,19 @@ class Batches:
 
 
 class FolderSink:
-    """Implements `ports.Sink` for one job. `known` are SOP Instance UIDs that the destination already has."""
+    """Implements `ports.SettlingSink` for one job.
+
+    Args:
+        job: what was asked for.
+        folder: where its instances belong.
+        known: SOP Instance UIDs that the destination already has.
+        writer: writes what comes.
+        batches: shared by all sinks.
+        names: for files in staging, shared by all sinks.
+        tally: is added to.
+        by_stem: files are named by the stem of their object, where there is one, instead of the SOP Instance UID.
+        batch_bytes: what is gathered before it is handed over.
+    """
 
     def __init__(
         self,
@@ -43,8 +67,9 @@ class FolderSink:
         known: Collection[str],
         writer: Writer,
         batches: Batches,
-        names: "itertools.count[int]",
+        names: Iterator[str],
         tally: Tally,
+        by_stem: bool = False,
         batch_bytes: int = BATCH_BYTES,
     ) -> None:
         self._job = job
@@ -54,11 +79,13 @@ class FolderSink:
         self._batches = batches
         self._names = names
         self._tally = tally
+        self._by_stem = by_stem
         self._batch_bytes = batch_bytes
         self._loop = asyncio.get_running_loop()
         self._segments: list[Segment] = []
         self._pending_bytes = 0
         self._in_flight: deque[anyio.Event] = deque()
+        self._submitting = anyio.Lock(fast_acquire=True)
         self._part: Part | None = None
         self._segment: Segment | None = None
         self._part_bytes = 0
@@ -68,8 +95,37 @@ class FolderSink:
 
     def begin(self, stated: Stated | None = None) -> None:
         """A part begins."""
-        self._part = Part(self._job.series_id, self._folder, f"{next(self._names):x}.part")
-        self._segment = Segment(self._part)
+        self._open(Part(self._job.series_id, self._folder, next(self._names), stated))
+
+    async def reopen(self, stated: Stated, partial: Partial, skim: Callable[[memoryview], None]) -> bool:
+        """Begin a part with what an earlier exchange or run left of it; see `ports.Sink.reopen`.
+
+        Where it is of another version of the object, or not what was recorded, it is deleted.
+        """
+        part = Part(self._job.series_id, self._folder, partial.name, stated, resumed_bytes=partial.offset)
+        ended = anyio.Event()
+        outcome: list[bool] = []
+
+        def done(same: bool) -> None:  # noqa: FBT001 - the writer's answer
+            outcome.append(same)
+            _call(self._loop, ended.set)
+
+        self._writer.reopen(part, partial, skim, done)
+        try:
+            await ended.wait()
+        except BaseException:
+            self._suspend(Segment(part))  # behind the question in the writer's queue
+            self._hand_over()
+            raise
+        if self._writer.error is not None:
+            raise self._writer.error
+        if outcome[0]:
+            self._open(part)
+        return outcome[0]
+
+    def _open(self, part: Part) -> None:
+        self._part = part
+        self._segment = Segment(part)
         self._segments.append(self._segment)
         self._part_bytes = 0
 
@@ -88,7 +144,10 @@ class FolderSink:
         """Say whether the instance is still to be had; raises WrongInstance if the job asked for another one."""
         if self._job.sop is not None and sop != self._job.sop:
             raise WrongInstance("another instance came than the one that was asked for")
-        return sop not in self._known and sop not in self.landed
+        wanted = sop not in self._known and sop not in self.landed
+        if not wanted and self._part is not None and self._part.stated is not None:
+            self.stems[self._part.stated.stem] = sop
+        return wanted
 
     def end(self, identity: Identity) -> None:
         """The part is whole."""
@@ -99,21 +158,35 @@ class FolderSink:
             raise WrongInstance("an instance came whose UIDs are missing or not UIDs")
         if identity.study != self._job.study or identity.series != self._job.series:
             raise WrongInstance("an instance of another series came")
+        stem = None if part.stated is None else part.stated.stem
+        if self._by_stem and stem is not None and not is_identifier(stem):
+            raise WrongInstance("an object came whose name cannot be a file's")
         if not self.wants(identity.sop):
             self.discard()
             return
         part.sop = identity.sop
+        part.file = instance_file(identity.sop, stem if self._by_stem else None)
         segment.ended = True
-        self.landed[identity.sop] = self._part_bytes
+        self.landed[identity.sop] = part.resumed_bytes + self._part_bytes
+        if stem is not None:
+            self.stems[stem] = identity.sop
         self._part = self._segment = None
 
-    async def reopen(self, stated: Stated, partial: Partial, skim: Callable[[memoryview], None]) -> bool:
-        """Begin a part with what an earlier run left of it."""
-        raise NotImplementedError
-
     def suspend(self) -> None:
-        """Leave the open part as it is."""
-        self.discard()
+        """Leave the open part as it is, if it is one that is kept; else drop it."""
+        segment, part = self._segment, self._part
+        if segment is None or part is None:
+            return
+        if not part.kept:
+            self.discard()
+            return
+        self._suspend(segment)
+
+    def _suspend(self, segment: Segment) -> None:
+        segment.suspended = True
+        if segment is not self._segment:
+            self._segments.append(segment)
+        self._part = self._segment = None
 
     def discard(self) -> None:
         """Drop the open part. Bytes of it that are still to come are counted and not kept."""
@@ -133,22 +206,28 @@ class FolderSink:
     async def drain(self) -> None:
         """Hand over what has gathered, once it is enough; wait while too much is in flight."""
         if self._pending_bytes >= self._batch_bytes:
-            await self._submit()
-        elif self._writer.error is not None:
+            async with self._submitting:
+                if self._pending_bytes >= self._batch_bytes:  # whoever was before us may have done it
+                    await self._submit()
+        if self._writer.error is not None:
             raise self._writer.error
 
     async def settle(self) -> None:
         """Wait until every part that ended is in the recorder's hands. Raises LandingError."""
         if self._segments:
-            await self._submit()
+            async with self._submitting:
+                await self._submit()
         while self._in_flight:
             await self._in_flight.popleft().wait()
         if self._writer.error is not None:
             raise self._writer.error
 
     def abandon(self) -> None:
-        """Hand over what has gathered without waiting, and drop the open part: the exchange was cancelled."""
-        self.discard()
+        """Hand over what has gathered without waiting; the open part is left as it is if it is kept, else dropped."""
+        self.suspend()
+        self._hand_over()
+
+    def _hand_over(self) -> None:
         if self._segments:
             self._writer.submit(self._segments, lambda: None)
             self._segments = []
@@ -167,12 +246,24 @@ class FolderSink:
 
         def done() -> None:
             self._batches.release()
+            for segment in segments:
+                if segment.ended and segment.part.refused:
+                    self._refuse(segment.part)
             event.set()
 
         self._writer.submit(segments, lambda: _call(self._loop, done))
         if self._writer.error is not None:
             raise self._writer.error
 
+    def _refuse(self, part: Part) -> None:
+        """What the writer found not to be what the source states has not landed."""
+        if part.stated is None:
+            return
+        self.refused[part.stated.stem] = part.refused
+        self.stems.pop(part.stated.stem, None)
+        self.landed.pop(part.sop, None)
+        self._tally.bytes_discarded += part.size_bytes - part.resumed_bytes
 
-def _call(loop: asyncio.AbstractEventLoop, done: Done) -> None:
+
+def _call(loop: asyncio.AbstractEventLoop, done: Callable[[], None]) -> None:
     loop.call_soon_threadsafe(done)

@@ -13,11 +13,14 @@ from itertools import islice
 from pathlib import Path
 
 from dicomhaul.errors import DiskFull, NotWritable
+from dicomhaul.land.folder import instance_file, instance_path
+from dicomhaul.model import Check
 from dicomhaul.record.reader import FileRow
 
 ROWS_PER_GROUP = 50_000
 # In the order of the first columns.
 _AS_THEY_ARE = ("collection", "patient", "study", "series", "sop", "modality", "revision", "license")
+_CHECKS = {check: check.name.lower() for check in Check}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -26,7 +29,8 @@ def write_index(rows: Iterable[FileRow], path: Path) -> int:
 
     Columns: collection_id, PatientID, StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, Modality,
     crdc_series_uuid, license_short_name, path (relative to the folder of `path`, `/` on every system),
-    size_bytes, xxh3 (32 hex digits).
+    size_bytes, xxh3 (32 hex digits), checked (what the bytes were held against as they landed: framing, size, crc32c,
+    md5).
 
     Raises:
         DiskFull: no space is left.
@@ -73,6 +77,7 @@ def _write(rows: Iterator[FileRow], path: Path) -> int:
             pa.field("path", text, nullable=False),
             pa.field("size_bytes", pa.int64()),
             pa.field("xxh3", text),
+            pa.field("checked", text),
         ]
     )
     count = 0
@@ -82,11 +87,12 @@ def _write(rows: Iterator[FileRow], path: Path) -> int:
             columns = [
                 *(by_name[name] for name in _AS_THEY_ARE),
                 [
-                    f"{folder}/{sop}.dcm" if folder else f"{sop}.dcm"
-                    for folder, sop in zip(by_name["folder"], by_name["sop"], strict=True)
+                    instance_path(folder, instance_file(sop, stem))
+                    for folder, sop, stem in zip(by_name["folder"], by_name["sop"], by_name["stem"], strict=True)
                 ],
                 by_name["size_bytes"],
                 [digest.hex() for digest in by_name["xxh3"]],
+                [_CHECKS[check] for check in by_name["check"]],
             ]
             arrays = [pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=ROWS_PER_GROUP)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dicomhaul.errors import LedgerError
-from dicomhaul.model import End, Failure, Proof, Receipt, Routing, Series, Work
+from dicomhaul.model import End, Failure, Partial, Proof, Receipt, Routing, Series, Work
 from dicomhaul.record.keys import pack_stem
 from dicomhaul.record.merge import Routes, load_incoming, merge_incoming
 from dicomhaul.record.reader import LedgerReader, guard, work_from
@@ -22,6 +22,7 @@ from dicomhaul.record.states import Move
 
 _APPLICATION_ID: Final = 0x64686C31  # "dhl1"
 _VERSION: Final = 2
+_REROUTED: Final = 10_000  # series in memory at a time
 
 
 class Ledger(LedgerReader):
@@ -201,17 +202,23 @@ class Ledger(LedgerReader):
 
     def reroute(self, cohort_id: int, routing: Callable[[Work], Routing]) -> None:
         """Give every unfinished series of a cohort the routes that `routing` names."""
+        last = -1
         with self.transaction():
-            rows = self._db.execute(
-                "SELECT id, study, series, folder, expected, size_bytes, whole, cut, bucket, revision, prior, '[]' "
-                "FROM series WHERE state <> 1 AND id IN (SELECT series_id FROM member WHERE cohort_id = ?)",
-                (cohort_id,),
-            ).fetchall()
             ids = Routes(self._db)
-            self._db.executemany(
-                "UPDATE series SET route = ? WHERE id = ?",
-                [(ids.id_of(routing(work_from(row))), row[0]) for row in rows],
-            )
+            while True:
+                rows = self._db.execute(
+                    "SELECT s.id, study, series, folder, s.expected, size_bytes, whole, cut, bucket, revision, prior, "
+                    "'[]' FROM member m JOIN series s ON s.id = m.series_id "
+                    "WHERE m.cohort_id = ? AND m.series_id > ? AND s.state <> 1 ORDER BY m.series_id LIMIT ?",
+                    (cohort_id, last, _REROUTED),
+                ).fetchall()
+                if not rows:
+                    return
+                last = rows[-1][0]
+                self._db.executemany(
+                    "UPDATE series SET route = ? WHERE id = ?",
+                    [(ids.id_of(routing(work_from(row))), row[0]) for row in rows],
+                )
 
     # -- what happened: each inside a transaction of the caller ---------------------------------------------------
 
@@ -225,7 +232,14 @@ class Ledger(LedgerReader):
         self._db.execute("DELETE FROM intent WHERE id = ?", (intent_id,))
 
     def add_receipts(self, receipts: Iterable[Receipt]) -> None:
-        """These instances are at their final path."""
+        """These instances are at their final path; what was noted of their beginnings counts no more."""
+        receipts = list(receipts)
+        (noted,) = self._db.execute("SELECT EXISTS (SELECT 1 FROM partial)").fetchone()
+        if noted:
+            self._db.executemany(
+                "DELETE FROM partial WHERE series_id = ? AND stem = ?",
+                ((each.series_id, each.stem) for each in receipts if each.stem is not None),
+            )
         self._db.executemany(
             "INSERT OR REPLACE INTO instance (series_id, sop, size_bytes, xxh3, state, checked, stem) "
             "VALUES (?, ?, ?, ?, 1, ?, ?)",
@@ -243,10 +257,32 @@ class Ledger(LedgerReader):
         )
 
     def note_stems(self, series_id: int, stems: Mapping[str, str]) -> None:
-        """These landed instances (stem of the object -> SOP Instance UID) are those objects of a bucket."""
+        """These instances (stem of the object -> SOP Instance UID) are those objects of a bucket.
+
+        Where files are named by their objects, one that is there under another name keeps it.
+        """
+        named = "AND state <> 1" if self.names_by_stem() else ""
         self._db.executemany(
-            "UPDATE instance SET stem = ? WHERE series_id = ? AND sop = ?",
+            f"UPDATE instance SET stem = ? WHERE series_id = ? AND sop = ? {named}",  # noqa: S608 - our own words
             ((pack_stem(stem), series_id, sop) for stem, sop in stems.items()),
+        )
+
+    def note_partial(self, series_id: int, stem: str, partial: Partial | None) -> None:
+        """Staging holds this much of an object, synced; None: nothing any more."""
+        if partial is None:
+            self._db.execute("DELETE FROM partial WHERE series_id = ? AND stem = ?", (series_id, stem))
+        else:
+            self._db.execute(
+                "INSERT OR REPLACE INTO partial (series_id, stem, etag, name, offset, xxh3) VALUES (?, ?, ?, ?, ?, ?)",
+                (series_id, *partial),
+            )
+
+    def add_quota(self, source: str, day: str, size_bytes: int) -> None:
+        """A source with a quota gave so many bytes more on a day (`YYYY-MM-DD`, UTC)."""
+        self._db.execute(
+            "INSERT INTO quota_day (source, day, bytes) VALUES (?, ?, ?) "
+            "ON CONFLICT (source, day) DO UPDATE SET bytes = bytes + excluded.bytes",
+            (source, day, size_bytes),
         )
 
     def fail_instance(self, series_id: int, sop: str, reason: str) -> None:
@@ -260,6 +296,7 @@ class Ledger(LedgerReader):
         """All that is wanted of this series is there; `expected` corrects the count where an inventory gave it."""
         also = "proof = ?, reason = NULL, expected = coalesce(?, expected), came_by = ?"
         self._move(Move.COMPLETE, series_id, also, str(proof), expected, route)
+        self._db.execute("DELETE FROM partial WHERE series_id = ?", (series_id,))
 
     def fail_series(self, series_id: int, reason: str) -> None:
         """Something of this series will not come in this run."""
@@ -279,7 +316,7 @@ class Ledger(LedgerReader):
         pairs = list(files)
         with self.transaction():
             self._db.executemany(
-                "UPDATE instance SET state = 0, reason = ?, size_bytes = NULL, xxh3 = NULL "
+                "UPDATE instance SET state = 0, reason = ?, size_bytes = NULL, xxh3 = NULL, checked = 0 "
                 "WHERE series_id = ? AND sop = ?",
                 ((reason, series_id, sop) for series_id, sop in pairs),
             )

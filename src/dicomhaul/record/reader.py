@@ -2,16 +2,17 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dicomhaul.errors import LedgerError
-from dicomhaul.model import Failure, Known, Partial, State, Work
+from dicomhaul.land.folder import instance_file
+from dicomhaul.model import Check, Failure, Known, Partial, State, Work
 from dicomhaul.plan.estimate import Amount
-from dicomhaul.record.keys import unpack_stem
+from dicomhaul.record.keys import pack_stem, unpack_stem
 
 
 class CohortRow(NamedTuple):
@@ -51,6 +52,21 @@ class FileRow(NamedTuple):
     modality: str | None
     revision: str | None
     license: str | None
+    check: Check = Check.FRAMING  # what its bytes were held against
+    stem: str | None = None  # what its file is named by; None: its SOP Instance UID
+
+    @property
+    def file(self) -> str:
+        """The name of its file in `folder`."""
+        return instance_file(self.sop, self.stem)
+
+
+class PartialRow(NamedTuple):
+    """What staging holds of an object, and whether that object is still to come."""
+
+    series_id: int
+    partial: Partial
+    wanted: bool
 
 
 class MemberRow(NamedTuple):
@@ -89,6 +105,7 @@ class Standing:
     instances_present: int
     instances_failed: int
     bytes_present: int
+    checks: Mapping[Check, int]  # instances that are present, by what their bytes were held against
 
 
 @contextmanager
@@ -185,11 +202,18 @@ class LedgerReader:
                 "(SELECT count(*) FROM instance i WHERE i.series_id = s.id) END), 0), "
                 f"coalesce(sum(s.whole AND {expected} IS NULL), 0) FROM series s {joined}"
             ).fetchone()
-            present, size, missing = self._db.execute(
-                "SELECT coalesce(sum(i.state = 1), 0), coalesce(sum(i.size_bytes), 0), coalesce(sum(i.state = 2), 0) "  # noqa: S608 - our own words
-                f"FROM instance i {'JOIN series s ON s.id = i.series_id ' + joined if cohort_ids else ''}"
-            ).fetchone()
-        return Standing(total, landed, failed, None if unknown else wanted, present, missing, size)
+            counts = self._db.execute(
+                "SELECT i.state, i.checked, count(*), coalesce(sum(i.size_bytes), 0) "  # noqa: S608 - our own words
+                f"FROM instance i {'JOIN series s ON s.id = i.series_id ' + joined if cohort_ids else ''} "
+                "GROUP BY i.state, i.checked"
+            ).fetchall()
+        checks = dict.fromkeys(Check, 0) | {
+            Check(checked): count for state, checked, count, _ in counts if state == State.LANDED
+        }
+        missing = sum(count for state, _, count, _ in counts if state == State.FAILED)
+        size = sum(size_bytes for *_, size_bytes in counts)
+        present = sum(checks.values())
+        return Standing(total, landed, failed, None if unknown else wanted, present, missing, size, checks)
 
     def came_by(self, *cohort_ids: int) -> dict[str, Amount]:
         """Add up the complete series of some cohorts by the route that completed them."""
@@ -231,16 +255,49 @@ class LedgerReader:
                     named.append(Failure(row[0], row[1], sop, reason))
         return named
 
-    def iter_files(self) -> Iterator[FileRow]:
-        """Yield every instance that has landed, by series."""
+    def iter_files(self, series_id: int | None = None) -> Iterator[FileRow]:
+        """Yield every instance that has landed, by series; or those of one series."""
+        by_stem = self.names_by_stem()
+        one = "" if series_id is None else "AND i.series_id = :series"
         with guard(self.path):
             rows = self._db.execute(
-                "SELECT i.series_id, s.folder, i.sop, i.size_bytes, i.xxh3, s.study, s.series, s.collection, "
-                "s.patient, s.modality, s.revision, s.license FROM instance i JOIN series s ON s.id = i.series_id "
-                "WHERE i.state = 1 ORDER BY i.series_id, i.sop"
+                "SELECT i.series_id, s.folder, i.sop, i.size_bytes, i.xxh3, s.study, s.series, s.collection, "  # noqa: S608 - our own words
+                f"s.patient, s.modality, s.revision, s.license, i.checked, {'i.stem' if by_stem else 'NULL'} "
+                f"FROM instance i JOIN series s ON s.id = i.series_id WHERE i.state = 1 {one} "
+                "ORDER BY i.series_id, i.sop",
+                {"series": series_id},
             )
             for row in rows:
-                yield FileRow._make(row)
+                yield FileRow._make(row if not by_stem else (*row[:-1], unpack_stem(row[-1])))
+
+    def names_by_stem(self) -> bool:
+        """Say whether files are named by the objects that they came from, instead of the SOP Instance UID."""
+        return self.meta("name_by") == "crdc"
+
+    def partials(self) -> list[PartialRow]:
+        """What staging holds of objects that are not whole."""
+        with guard(self.path):
+            rows = self._db.execute(
+                "SELECT p.series_id, p.stem, p.etag, p.name, p.offset, p.xxh3, "
+                "EXISTS (SELECT 1 FROM series s WHERE s.id = p.series_id AND s.state <> 1) FROM partial p"
+            ).fetchall()
+            return [
+                PartialRow(row[0], Partial._make(row[1:6]), bool(row[6]) and not self._has_landed(row[0], row[1]))
+                for row in rows
+            ]
+
+    def _has_landed(self, series_id: int, stem: str) -> bool:
+        (found,) = self._db.execute(
+            "SELECT EXISTS (SELECT 1 FROM instance WHERE series_id = ? AND stem = ? AND state = 1)",
+            (series_id, pack_stem(stem)),
+        ).fetchone()
+        return bool(found)
+
+    def quota_used(self, source: str, day: str) -> int:
+        """Return how many bytes a source with a quota gave on a day (`YYYY-MM-DD`, UTC), as far as was recorded."""
+        with guard(self.path):
+            row = self._db.execute("SELECT bytes FROM quota_day WHERE source = ? AND day = ?", (source, day)).fetchone()
+        return 0 if row is None else int(row[0])
 
     def iter_series(self, state: State) -> Iterator[Work]:
         """Yield the series in one state."""

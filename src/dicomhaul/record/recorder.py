@@ -14,10 +14,9 @@ from typing import Final, TypeVar
 from dicomhaul.errors import HaulError, LedgerError
 from dicomhaul.events import Tally
 from dicomhaul.land.folder import Folder
-from dicomhaul.land.writer import Staged
-from dicomhaul.model import Receipt, SopUID
+from dicomhaul.land.writer import Note, Staged
 from dicomhaul.record.ledger import Ledger
-from dicomhaul.record.recovery import intent_batch
+from dicomhaul.record.recovery import intent_batch, receipt_of, sweep
 
 T = TypeVar("T")
 Change = Callable[[Ledger], None]  # applied inside the transaction of the batch it falls into
@@ -36,13 +35,21 @@ class Recorder(threading.Thread):
         self._folder = folder
         self._tally = tally
         self._queue: queue.SimpleQueue[
-            list[Staged] | tuple[Change, Committed | None] | tuple[Future[object], Callable[[Ledger], object]] | None
+            list[Staged]
+            | Note
+            | tuple[Change, Committed | None]
+            | tuple[Future[object], Callable[[Ledger], object]]
+            | None
         ] = queue.SimpleQueue()
         self.error: HaulError | None = None  # the first; afterwards nothing more is recorded
 
     def staged(self, batch: list[Staged]) -> None:
         """Take synced parts from a writer thread."""
         self._queue.put(batch)
+
+    def noted(self, note: Note) -> None:
+        """Take from a writer thread what staging holds of an object that is not whole yet."""
+        self._queue.put(note)
 
     def change(self, change: Change, committed: Committed | None = None) -> None:
         """Apply `change` after everything that came before; then call `committed`, from this thread."""
@@ -62,13 +69,19 @@ class Recorder(threading.Thread):
             raise self.error
 
     def run(self) -> None:
-        """Record until `close`."""
+        """Record until `close`, when no writer is at work any more."""
         more = True
         while more:
             more = self._round()
+        if self.error is None:
+            try:
+                sweep(self._ledger, self._folder)  # beginnings of what came whole by another route take much room
+            except HaulError as error:
+                self.error = error
 
     def _round(self) -> bool:
         parts: list[Staged] = []
+        notes: list[Note] = []
         changes: list[tuple[Change, Committed | None]] = []
         question: tuple[Future[object], Callable[[Ledger], object]] | None = None
         deadline: float | None = None
@@ -85,18 +98,20 @@ class Recorder(threading.Thread):
                 break
             if isinstance(item, list):
                 parts.extend(item)  # receipts go before the changes of their round, which is early, and does no harm
+            elif isinstance(item, Note):
+                notes.append(item)  # before the receipts of their round: an object that became whole has none
             elif isinstance(item[0], Future):
                 question = item
                 break
             else:
                 changes.append(item)
-        self._commit(parts, changes)
+        self._commit(parts, notes, changes)
         if question is not None:
             self._answer(*question)
         return not ended
 
-    def _commit(self, parts: list[Staged], changes: list[tuple[Change, Committed | None]]) -> None:
-        if self.error is not None or not (parts or changes):
+    def _commit(self, parts: list[Staged], notes: list[Note], changes: list[tuple[Change, Committed | None]]) -> None:
+        if self.error is not None or not (parts or notes or changes):
             return
         ledger = self._ledger
         try:
@@ -106,10 +121,10 @@ class Recorder(threading.Thread):
                     intent_id = ledger.add_intent(intent_batch(parts))
                 self._folder.move(parts)
             with ledger.transaction():
+                for note in notes:
+                    ledger.note_partial(note.series_id, note.stem, note.partial)
                 if parts:
-                    ledger.add_receipts(
-                        [Receipt(part.series_id, SopUID(part.sop), part.size_bytes, part.xxh3) for part in parts]
-                    )
+                    ledger.add_receipts([receipt_of(part) for part in parts])
                     ledger.drop_intent(intent_id)
                 for change, _ in changes:
                     change(ledger)

@@ -1,4 +1,7 @@
-"""After a crash: adopt what had been announced and is whole, sweep the rest out of staging."""
+"""After a crash: adopt what had been announced and is whole, keep what of a large object was noted, sweep the rest.
+
+What is kept was noted by its length and digest; whoever goes on with it reads it again first (`land.writer`).
+"""
 
 import json
 from pathlib import Path
@@ -7,7 +10,7 @@ import xxhash
 
 from dicomhaul.land.folder import Folder
 from dicomhaul.land.writer import Staged
-from dicomhaul.model import Receipt, SopUID
+from dicomhaul.model import Check, Receipt, SopUID
 from dicomhaul.record.ledger import Ledger
 
 _CHUNK_BYTES = 1 << 20
@@ -16,15 +19,33 @@ _CHUNK_BYTES = 1 << 20
 def intent_batch(batch: list[Staged]) -> str:
     """Write a batch as the intent that announces it."""
     return json.dumps(
-        [(part.series_id, part.folder, part.sop, part.size_bytes, part.xxh3.hex(), part.name) for part in batch]
+        [
+            (
+                part.series_id,
+                part.folder,
+                part.file,
+                part.sop,
+                part.size_bytes,
+                part.xxh3.hex(),
+                part.name,
+                int(part.check),
+                part.stem,
+            )
+            for part in batch
+        ]
     )
 
 
 def _read_batch(text: str) -> list[Staged]:
     return [
-        Staged(series_id, folder, sop, size, bytes.fromhex(digest), name)
-        for series_id, folder, sop, size, digest, name in json.loads(text)
+        Staged(series_id, folder, file, sop, size, bytes.fromhex(digest), name, Check(check), stem)
+        for series_id, folder, file, sop, size, digest, name, check, stem in json.loads(text)
     ]
+
+
+def receipt_of(part: Staged) -> Receipt:
+    """Return what the ledger records of a part once it is at its final path."""
+    return Receipt(part.series_id, SopUID(part.sop), part.size_bytes, part.xxh3, part.check, part.stem)
 
 
 def recover(ledger: Ledger, folder: Folder) -> int:
@@ -37,17 +58,35 @@ def recover(ledger: Ledger, folder: Folder) -> int:
     for intent_id, text in ledger.intents():
         batch = _read_batch(text)
         staged = [part for part in batch if _is_whole(folder.staging / part.name, part)]
-        in_place = [part for part in batch if _is_whole(folder.path(part.folder, part.sop), part)]
+        in_place = [part for part in batch if _is_whole(folder.path(part.folder, part.file), part)]
         folder.move(staged)
         folder.sync(part.folder for part in in_place)
         with ledger.transaction():
-            ledger.add_receipts(
-                Receipt(part.series_id, SopUID(part.sop), part.size_bytes, part.xxh3) for part in [*in_place, *staged]
-            )
+            ledger.add_receipts(receipt_of(part) for part in [*in_place, *staged])
             ledger.drop_intent(intent_id)
         adopted += len({part.name for part in [*in_place, *staged]})
-    folder.sweep()
+    sweep(ledger, folder)
     return adopted
+
+
+def sweep(ledger: Ledger, folder: Folder) -> None:
+    """Delete what staging holds, except beginnings of large objects that are still wanted.
+
+    For when nothing is being written there. Raises LandingError, LedgerError.
+    """
+    folder.sweep(_keep_partials(ledger, folder))
+
+
+def _keep_partials(ledger: Ledger, folder: Folder) -> set[str]:
+    """Forget what is noted of objects that are there or wanted no more, or whose bytes are gone; name the others'."""
+    rows = ledger.partials()
+    kept = {row.partial.name for row in rows if row.wanted and folder.holds(row.partial)}
+    gone = [row for row in rows if row.partial.name not in kept]
+    if gone:
+        with ledger.transaction():
+            for row in gone:
+                ledger.note_partial(row.series_id, row.partial.stem, None)
+    return kept
 
 
 def _is_whole(path: Path, part: Staged) -> bool:

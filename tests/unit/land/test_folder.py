@@ -15,14 +15,14 @@ from support.syncs import Syncs
 
 def stage(folder: Folder, sop: str, *, place: str = "a/b", content: bytes = b"x") -> Staged:
     (folder.staging / f"{sop}.part").write_bytes(content)
-    return Staged(1, place, sop, len(content), bytes(16), f"{sop}.part")
+    return Staged(1, place, f"{sop}.dcm", sop, len(content), bytes(16), f"{sop}.part")
 
 
 def test_staged_parts_get_their_place(tmp_path: Path) -> None:
     folder = prepared_folder(tmp_path / "new" / "dest")
     folder.move([stage(folder, "4.1", content=b"one"), stage(folder, "4.2", place="a/c")])
-    assert folder.path("a/b", "4.1").read_bytes() == b"one"
-    assert (tmp_path / "new" / "dest" / instance_path("a/c", "4.2")).is_file()
+    assert folder.path("a/b", "4.1.dcm").read_bytes() == b"one"
+    assert (tmp_path / "new" / "dest" / instance_path("a/c", "4.2.dcm")).is_file()
     assert list(folder.staging.iterdir()) == []
 
 
@@ -30,7 +30,7 @@ def test_a_second_move_replaces_the_first(tmp_path: Path) -> None:
     folder = prepared_folder(tmp_path)
     folder.move([stage(folder, "4.1", content=b"old")])
     folder.move([stage(folder, "4.1", content=b"new")])
-    assert folder.path("a/b", "4.1").read_bytes() == b"new"
+    assert folder.path("a/b", "4.1.dcm").read_bytes() == b"new"
 
 
 def test_every_folder_that_was_touched_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_a_link_in_an_instance_s_place_is_replaced(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_bytes(b"precious")
     folder = prepared_folder(tmp_path / "dest")
-    place = folder.path("a/b", "4.1")
+    place = folder.path("a/b", "4.1.dcm")
     place.parent.mkdir(parents=True)
     place.symlink_to(outside)
     folder.move([stage(folder, "4.1")])
@@ -95,8 +95,8 @@ def test_a_failure_has_a_class_and_no_patient_in_its_words(
     assert "DOE" not in str(caught.value)
     left = [part for part in batch if (folder.staging / part.name).exists()]
     folder.move(left)  # nothing of what failed is remembered as done
-    assert folder.path("DOE^JANE", "4.1").is_file()
-    assert folder.path("DOE^JANE/x", "4.2").is_file()
+    assert folder.path("DOE^JANE", "4.1.dcm").is_file()
+    assert folder.path("DOE^JANE/x", "4.2.dcm").is_file()
 
 
 def test_an_error_of_another_kind_is_a_landing_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,9 @@
 """The sink and its writer thread: every byte in its file, none of a dropped part, and never much in memory."""
 
 import errno
-import itertools
 import os
 import threading
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +17,8 @@ from hypothesis import strategies as st
 
 from dicomhaul.errors import DiskFull, LandingError, NotWritable, WrongInstance
 from dicomhaul.events import Tally
-from dicomhaul.land.sink import BATCH_BYTES, Batches, FolderSink
-from dicomhaul.land.writer import Segment, Staged, Writer
+from dicomhaul.land.sink import BATCH_BYTES, Batches, FolderSink, staging_names
+from dicomhaul.land.writer import Note, Segment, Staged, Writer
 from dicomhaul.model import Job, SeriesUID, SopUID
 from support.descriptors import open_descriptors
 from support.failing import FailingCalls
@@ -39,11 +38,12 @@ class Bench:
     staged: dict[str, Staged] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
     batches: Batches = field(default_factory=lambda: Batches(BATCHES))
-    names: "itertools.count[int]" = field(default_factory=itertools.count)
+    names: Iterator[str] = field(default_factory=staging_names)
+    notes: list[Note] = field(default_factory=list)
     writer: Writer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.writer = Writer(self.staging, self._take)
+        self.writer = Writer(self.staging, self._take, self.notes.append)
 
     def _take(self, batch: list[Staged]) -> None:
         assert threading.current_thread() is self.writer

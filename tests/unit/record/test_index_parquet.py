@@ -7,12 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from dicomhaul.errors import NotWritable
+from dicomhaul.model import Check
 from dicomhaul.record import index_parquet
 from dicomhaul.record.index_parquet import write_index
 from dicomhaul.record.reader import FileRow
 
 
-def row(number: int, folder: str = "c/p", patient: str | None = "p") -> FileRow:
+def row(number: int, folder: str = "c/p", patient: str | None = "p", stem: str | None = None) -> FileRow:
     return FileRow(
         series_id=1,
         folder=folder,
@@ -26,6 +27,8 @@ def row(number: int, folder: str = "c/p", patient: str | None = "p") -> FileRow:
         modality="CT",
         revision=None,
         license="CC BY 4.0",
+        check=Check.MD5,
+        stem=stem,
     )
 
 
@@ -44,6 +47,7 @@ def test_a_row_says_who_it_is_and_where(tmp_path: Path) -> None:
         "path": "Grüße/1/1.258.dcm",
         "size_bytes": 258,
         "xxh3": "00000000000000000000000000000102",
+        "checked": "md5",
     }
     assert (second["path"], second["PatientID"]) == ("1.2.dcm", None)
 
@@ -58,7 +62,7 @@ def test_rows_come_in_groups_of_bounded_size(tmp_path: Path, monkeypatch: pytest
 
 def test_no_rows_are_an_index_with_columns(tmp_path: Path) -> None:
     assert write_index([], tmp_path / "index.parquet") == 0
-    assert pq.read_table(tmp_path / "index.parquet").num_columns == 11
+    assert pq.read_table(tmp_path / "index.parquet").num_columns == 12
 
 
 def test_a_write_that_fails_leaves_the_index_that_was_there(tmp_path: Path) -> None:

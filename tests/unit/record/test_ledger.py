@@ -34,7 +34,7 @@ def land(ledger: Ledger, series_id: int, *sops: str, complete: bool = True) -> N
     with ledger.transaction():
         ledger.add_receipts(receipt(series_id, sop) for sop in sops)
         if complete:
-            ledger.complete_series(series_id, Proof.COUNT, None)
+            ledger.complete_series(series_id, Proof.COUNT, None, "fake")
 
 
 # -- the file -----------------------------------------------------------------------------------------------------
@@ -150,18 +150,6 @@ def test_an_unknown_instance_reopens_a_complete_series(ledger: Ledger) -> None:
     assert ledger.known(1).wanted == ["4.2"]
 
 
-def test_a_large_series_stays_cut(ledger: Ledger) -> None:
-    large = series_row("1.1", expected=2, size_bytes=200, revision="a")
-    write_cohort(ledger, [large], cut_above_bytes=100)
-    land(ledger, 1, "4.1", "4.2")
-    ledger.plan_again([(1, "4.1")], "gone")
-    assert [work.cut for work in ledger.iter_series(State.PLANNED)] == [True]
-    write_cohort(ledger, [large._replace(revision="b", size_bytes=50)], name="smaller", cut_above_bytes=100)
-    assert [work.cut for work in ledger.iter_series(State.PLANNED)] == [False]
-    write_cohort(ledger, [large._replace(revision="c")], name="larger", cut_above_bytes=100)
-    assert [work.cut for work in ledger.iter_series(State.PLANNED)] == [True]
-
-
 def test_a_search_without_counts_asks_for_the_inventory_of_what_is_complete(ledger: Ledger) -> None:
     write_cohort(ledger, [series_row("1.1")], searched=True)
     land(ledger, 1, "4.1")
@@ -179,7 +167,7 @@ def test_a_series_that_is_not_planned_cannot_end(ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="FAIL"), ledger.transaction():
         ledger.fail_series(1, "late")
     with pytest.raises(LedgerError, match="COMPLETE"), ledger.transaction():
-        ledger.complete_series(1, Proof.COUNT, None)
+        ledger.complete_series(1, Proof.COUNT, None, "fake")
     assert [work.series_id for work in ledger.iter_series(State.LANDED)] == [1]
 
 
@@ -216,7 +204,7 @@ def test_a_selection_of_a_new_revision_does_not_state_the_whole_series_weight(le
     one = series_row("1.1", expected=1, size_bytes=100, revision="b", instances=["4.1"])
     write_cohort(ledger, [one], name="one")
     ledger.begin_leasing(whole)
-    assert [work.series for work in ledger.lease(2, "largest")] == ["1.1", "1.2"]
+    assert [work.series for work in ledger.lease(2, "largest", "fake")] == ["1.1", "1.2"]
 
 
 def test_a_selection_of_a_new_revision_keeps_what_another_cohort_selected(ledger: Ledger) -> None:
@@ -243,16 +231,6 @@ def test_a_narrower_cohort_does_not(ledger: Ledger) -> None:
     assert [work.series_id for work in ledger.iter_series(State.LANDED)] == [1]
 
 
-def test_series_above_the_limit_are_cut(ledger: Ledger) -> None:
-    rows = [series_row("1.1", size_bytes=100), series_row("1.2", size_bytes=101), series_row("1.3")]
-    write_cohort(ledger, rows, cut_above_bytes=100)
-    assert {work.series: work.cut for work in ledger.iter_series(State.PLANNED)} == {
-        "1.1": False,
-        "1.2": True,
-        "1.3": False,
-    }
-
-
 # -- leasing ------------------------------------------------------------------------------------------------------
 
 
@@ -273,7 +251,7 @@ def test_every_series_is_leased_once_in_order(
         ledger.begin_leasing(cohort_id)
         leased: list[tuple[End, int]] = []
         for end in cycle(ends):
-            got = ledger.lease(count, end)
+            got = ledger.lease(count, end, "fake")
             leased += [(end, weight(work.expected, work.size_bytes)) for work in got]
             assert len(got) <= count
             if not got:
@@ -290,10 +268,10 @@ def test_every_series_is_leased_once_in_order(
 def test_what_landed_meanwhile_is_not_leased(ledger: Ledger) -> None:
     cohort_id = write_cohort(ledger, [series_row(f"1.{n}", size_bytes=n) for n in range(3)])
     ledger.begin_leasing(cohort_id)
-    (first,) = ledger.lease(1, "largest")
+    (first,) = ledger.lease(1, "largest", "fake")
     land(ledger, first.series_id, "4.1")
     land(ledger, first.series_id - 1, "4.1")
-    assert [work.series for work in ledger.lease(9, "largest")] == ["1.0"]
+    assert [work.series for work in ledger.lease(9, "largest", "fake")] == ["1.0"]
 
 
 # -- failures, repairs, runs --------------------------------------------------------------------------------------
@@ -347,7 +325,7 @@ def test_a_cohort_that_shrank_wants_what_is_left_of_it(ledger: Ledger) -> None:
     standing = ledger.standing(cohort_id)
     assert (standing.series_planned, standing.instances_expected) == (1, 2)
     ledger.begin_leasing(cohort_id)
-    assert [work.series for work in ledger.lease(9, "largest")] == ["1.1"]
+    assert [work.series for work in ledger.lease(9, "largest", "fake")] == ["1.1"]
 
 
 def test_each_cohort_expects_what_it_stated(ledger: Ledger) -> None:

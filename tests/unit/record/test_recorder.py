@@ -45,7 +45,7 @@ class Bench:
             content = CONTENT[sop]
             name = f"{sop}.part"
             (self.folder.staging / name).write_bytes(content)
-            batch.append(Staged(1, FOLDER, sop, len(content), xxhash.xxh3_128_digest(content), name))
+            batch.append(Staged(1, FOLDER, f"{sop}.dcm", sop, len(content), xxhash.xxh3_128_digest(content), name))
         return batch
 
     def in_place(self) -> set[str]:
@@ -83,7 +83,9 @@ def test_what_is_told_takes_effect_in_order(bench: Bench) -> None:
     recorder.start()
     seen: list[str] = []
     recorder.staged(bench.stage("4.0", "4.1"))
-    recorder.change(lambda ledger: ledger.complete_series(1, Proof.COUNT, None), lambda: seen.append("complete"))
+    recorder.change(
+        lambda ledger: ledger.complete_series(1, Proof.COUNT, None, "fake"), lambda: seen.append("complete")
+    )
     known = recorder.ask(lambda ledger: ledger.known(1)).result(60)
     assert set(known.landed) == {"4.0", "4.1"}
     assert seen == ["complete"]
@@ -145,7 +147,9 @@ def test_a_full_disk_stops_the_recording_and_nothing_is_claimed(
     with monkeypatch.context() as patch:
         FailingCalls(patch, name, nth)
         recorder.staged(bench.stage(*CONTENT))
-        recorder.change(lambda ledger: ledger.complete_series(1, Proof.COUNT, None), lambda: committed.append(1))
+        recorder.change(
+            lambda ledger: ledger.complete_series(1, Proof.COUNT, None, "fake"), lambda: committed.append(1)
+        )
         recorder.start()
         waiting = recorder.ask(lambda ledger: ledger.known(1))
         with pytest.raises(DiskFull):
@@ -168,7 +172,7 @@ def assert_all_there(bench: Bench, sops: set[str]) -> None:
     assert bench.ledger.intents() == []
     assert list(bench.folder.staging.iterdir()) == []
     for row in bench.ledger.iter_files():
-        content = bench.folder.path(row.folder, row.sop).read_bytes()
+        content = bench.folder.path(row.folder, row.file).read_bytes()
         assert content == CONTENT[row.sop]
         assert (row.size_bytes, row.xxh3) == (len(content), xxhash.xxh3_128_digest(content))
 
@@ -189,7 +193,7 @@ def test_any_crash_between_intent_and_receipt(
             bench.ledger.add_intent(intent_batch(batch))
         bench.folder.move([part for part in batch if part.sop in renamed])
         for part in batch:
-            staged, final = bench.folder.staging / part.name, bench.folder.path(part.folder, part.sop)
+            staged, final = bench.folder.staging / part.name, bench.folder.path(part.folder, part.file)
             place = final if part.sop in renamed else staged
             if part.sop in gone:
                 place.unlink()
@@ -207,7 +211,7 @@ def test_any_crash_between_intent_and_receipt(
 
 def test_an_older_instance_in_place_is_not_taken_for_the_new_one(bench: Bench) -> None:
     (part,) = bench.stage("4.1")
-    final = bench.folder.path(FOLDER, "4.1")
+    final = bench.folder.path(FOLDER, "4.1.dcm")
     final.parent.mkdir(parents=True)
     final.write_bytes(b"older")
     with bench.ledger.transaction():
@@ -259,7 +263,7 @@ def test_a_link_is_not_adopted(bench: Bench, tmp_path: Path) -> None:
         bench.ledger.add_intent(intent_batch([part]))
     elsewhere = tmp_path / "elsewhere"
     (bench.folder.staging / part.name).rename(elsewhere)
-    final = bench.folder.path(FOLDER, "4.1")
+    final = bench.folder.path(FOLDER, "4.1.dcm")
     final.parent.mkdir(parents=True)
     final.symlink_to(elsewhere)
     assert recover(bench.ledger, bench.folder) == 0
