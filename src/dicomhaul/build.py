@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
 from typing import Final
 
 import anyio
@@ -19,6 +19,7 @@ from dicomhaul.land.writer import Writer
 from dicomhaul.model import Job
 from dicomhaul.net.auth import credentials_for
 from dicomhaul.net.host import Host, open_host
+from dicomhaul.net.line import Line
 from dicomhaul.net.proxy import Proxies
 from dicomhaul.net.session import Endpoint
 from dicomhaul.plan.split import largest_whole_bytes
@@ -47,8 +48,13 @@ async def open_source_host(
     tally: Tally,
     concurrency: int | None = None,
     requests_per_s: float | None = None,
+    line: Line | None = None,
+    quota_bytes: int | None = None,
 ) -> AsyncIterator[Host]:
-    """Open the host of a source: session, credentials, gate, retry. Raises ConfigError."""
+    """Open the host of a source: session, credentials, gate, retry, quota. Raises ConfigError.
+
+    `line` is shared by all hosts of a run. `quota_bytes`, a day, holds for DICOMweb servers; buckets have no quota.
+    """
     connection = spec.connection
     at_once = at_once_at(spec, concurrency)
     endpoint = Endpoint(
@@ -77,8 +83,15 @@ async def open_source_host(
         tally=tally,
         concurrency=concurrency,
         requests_per_s=requests_per_s,
+        line=line,
+        quota_bytes=quota_bytes if spec.profile.kind == "dicomweb" else None,
     ) as host:
         yield host
+
+
+def open_line(options: HaulOptions, clock: Clock) -> Line:
+    """Return the line that the bodies of all hosts pass, slowed down as the options say."""
+    return Line(clock=clock, rate_at=None if options.bandwidth is None else options.bandwidth.rate_at)
 
 
 def at_once_at(spec: SourceSpec, concurrency: int | None) -> int:
@@ -123,6 +136,9 @@ async def open_engine(
             batch_bytes=batch_bytes,
         )
 
+    kept = ExitStack()
+    for name, (_, host) in hosts.items():
+        kept.enter_context(_quota_kept(name, host, destination, recorder))
     recorder.start()
     for writer in writers:
         writer.start()
@@ -137,9 +153,22 @@ async def open_engine(
             tally=tally,
         )
     finally:
+        kept.close()
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(_save, writers, recorder)
             await anyio.lowlevel.checkpoint()  # what the recorder called back is told to the observer
+
+
+def _quota_kept(source: str, host: Host, destination: Destination, recorder: Recorder) -> AbstractContextManager[None]:
+    """Let the host's quota count on from what the ledger has of the day, and the ledger from what comes."""
+    if host.quota is None:
+        return nullcontext()
+    ledger = destination.ledger
+    return host.quota.kept(
+        str(ledger.path),
+        load=lambda day: ledger.quota_used(source, day),
+        save=lambda day, size_bytes: recorder.change(lambda ledger: ledger.add_quota(source, day, size_bytes)),
+    )
 
 
 def _lane(spec: SourceSpec, host: Host, recorder: Recorder, open_sink: OpenSink, options: HaulOptions) -> Lane:

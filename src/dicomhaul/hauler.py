@@ -185,6 +185,7 @@ class Hauler:
         self._observers = [observer]
         self._clock = SystemClock()
         self._tally = Tally()
+        self._line = build.open_line(self._options, self._clock)
         self._entered = False
         self._hosts: dict[tuple[str | None, ...], tuple[Host, AsyncExitStack]] = {}
         self._turn = anyio.Lock()  # one run at a time: `stop` means it, and its report counts what it did alone
@@ -339,7 +340,7 @@ class Hauler:
         return self._source or self._resolve(IDC, None)
 
     def _world(self) -> run.Surroundings:
-        return run.Surroundings(self._clock, self._tell, self._tally, self._open_host)
+        return run.Surroundings(self._clock, self._tell, self._tally, self._open_host, self._line)
 
     def _tell(self, event: Event) -> None:
         for observer in self._observers:
@@ -360,6 +361,8 @@ class Hauler:
                     tally=self._tally,
                     concurrency=self._options.transfers,
                     requests_per_s=self._options.requests_per_s,
+                    line=self._line,
+                    quota_bytes=self._options.quota_bytes,
                 )
             )
             self._hosts[key] = host, stack

@@ -32,6 +32,7 @@ from dicomhaul.land.folder import instance_path
 from dicomhaul.land.layout import IDC_LAYOUT, PLAIN_LAYOUT, parse_layout
 from dicomhaul.model import Query, Routing, Shard, Work
 from dicomhaul.net.host import Host
+from dicomhaul.net.line import Line
 from dicomhaul.plan.estimate import shortage
 from dicomhaul.plan.route import route, traits_of
 from dicomhaul.planner.parent import plan
@@ -56,6 +57,7 @@ class Surroundings:
     observer: Observer
     tally: Tally
     open_host: Callable[[SourceSpec], Awaitable[Host]]
+    line: Line
 
 
 def default_layout(source: Sources | None) -> str:
@@ -118,9 +120,10 @@ async def pull(
     with open_destination(dest, options.state_dir, query.shard) as destination:
         run = _Run(destination, dest, options, world, stop)
         with run.ends_badly(), stop:
-            cohort_id = await run.plan(query, source)
-            await run.recheck()
-            await run.haul(cohort_id, source)
+            with run.limits(cohorts=1):
+                cohort_id = await run.plan(query, source)
+                await run.recheck()
+                await run.haul(cohort_id, source)
             await run.index()
         return run.end()
 
@@ -151,11 +154,12 @@ async def resume(
         with run.ends_badly(), stop:
             if damaged:
                 destination.ledger.plan_again(damaged, "damaged or gone")
-            await run.recheck()
-            for cohort, source in zip(cohorts, sources, strict=True):
-                if source.word != cohort.source:
-                    destination.ledger.reroute(cohort.id, _router(source))
-                await run.haul(cohort.id, source)
+            with run.limits(cohorts=len(cohorts)):
+                await run.recheck()
+                for cohort, source in zip(cohorts, sources, strict=True):
+                    if source.word != cohort.source:
+                        destination.ledger.reroute(cohort.id, _router(source))
+                    await run.haul(cohort.id, source)
             await run.index()
         return run.end()
 
@@ -224,12 +228,29 @@ class _Run:
         self._stop = stop
         self._down: dict[str, SourceError] = {}  # base URL -> why that source is not asked any more
         self._error: HaulError | None = None  # what ends the run, whatever the source
+        self._reached = ""  # the limit of the user's that ended the run
+        self._due = 0  # cohorts that are to be hauled
         last = destination.ledger.last_run()
         killed = last is not None and last[2] not in _INDEXED
         self._outdated = killed or destination.adopted > 0  # the index
         self._run_id = destination.ledger.begin_run(self._timestamp())
         if destination.adopted:
             world.observer(Noticed(f"adopted {destination.adopted} instances that an interrupted run had landed"))
+
+    @contextmanager
+    def limits(self, *, cohorts: int) -> Iterator[None]:
+        """End what hauls so many cohorts, cleanly and resumable, once it lasted or brought as much as it may."""
+        self._due = cohorts
+        most_bytes, most_s = self._options.max_transfer_bytes, self._options.max_duration_s
+
+        def reached() -> None:
+            self._reached = f"{most_bytes:,} bytes came, which --max-transfer allows"
+            scope.cancel()
+
+        with anyio.move_on_after(most_s) as scope, self._world.line.capped(most_bytes, reached):
+            yield
+        if scope.cancelled_caught:
+            self._reached = self._reached or f"it ran for {most_s:g} s, which --max-duration allows"
 
     async def plan(self, query: Query, source: Sources) -> int:
         """Write the cohort into the ledger, unless exactly this one is there; return its id."""
@@ -383,7 +404,9 @@ class _Run:
         )
 
     def _state(self, left: int, failures: int) -> tuple[RunState, str]:
-        if not self._finished and self._error is None:
+        if self._reached and self._error is None and (left or len(self._cohorts) < self._due):
+            return "paused", f"{self._reached}; run again to go on"
+        if not self._finished and self._error is None and not self._reached:
             return "interrupted", "stopped on request; run again to go on"
         if self._error is not None:
             return "failed", str(self._error)
