@@ -1,12 +1,13 @@
 """IDC's own cohort: series rows straight from the parquet files of idc-index-data.
 
 `open_idc` resolves the query; what it returns is then summed up by `groups` (no row becomes a Python object) and read
-by `iter_rows`, a batch at a time, so that memory does not grow with the cohort.
+by `iter_rows`, a batch at a time, so that memory does not grow with the cohort. Both say all that the choice of routes
+depends on.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -23,45 +24,65 @@ _SIZE = "CAST(round(p.series_size_MB * 1e6) AS BIGINT)"  # the index counts MB o
 # Of single instances nobody states the size; of a prior revision nobody states the number of instances.
 _EXPECTED = "CASE WHEN c.sops IS NULL THEN p.instanceCount ELSE len(c.sops) END"
 _BYTES = f"CASE WHEN c.sops IS NULL THEN {_SIZE} END"
+_AVERAGE = f"({_SIZE} // nullif(p.instanceCount, 0))"  # bytes of an instance
 _FROM = "FROM haul.pool p JOIN haul.chosen c USING (row)"
+
+_OURS = frozenset({"row", "prior"})  # columns of haul.pool that are not the index's
 
 Row = tuple[Series, tuple[str | None, ...]]
 
 
 class Group(NamedTuple):
-    """Totals of the series that have the same first five values. None where nobody states it for all of them."""
+    """Totals of series that agree in what stands before the totals. None where nobody states it for all of them.
+
+    `one_size_bytes` and `one_instance_bytes` are those of one series of the group (`model.Series` has the same): they
+    lie on the same side of each bound as those of all the others.
+    """
 
     collection: str | None
     license: str | None
     modality: str | None
     bucket: str | None
-    over_limit: bool  # expected bytes of the series are above the limit
+    prior: bool
+    whole: bool
+    one_size_bytes: int | None
+    one_instance_bytes: int | None
     series: int
     instances: int | None
     size_bytes: int | None
+    guessed_bytes: int  # the sum of sizes, where single instances count as the average of their series
 
 
 class IdcCohort:
     """The series that a query means. Made by `open_idc`.
 
     Attributes:
-        idc_version: number of the IDC release, such as 25.
+        idc_version: number of the IDC release that was asked for, such as 25.
         missing: what the query names and the index does not have, in the query's order.
     """
 
-    def __init__(self, box: Sandbox, shelf: Shelf, missing: tuple[Entry, ...]) -> None:
-        self.idc_version = shelf.idc_version
+    def __init__(self, box: Sandbox, idc_version: int, missing: tuple[Entry, ...]) -> None:
+        self.idc_version = idc_version
         self.missing = missing
         self._db = box.db
 
-    def groups(self, *, over_bytes: int | None = None) -> list[Group]:
-        """Sum up the cohort. `over_bytes` is the largest series that counts as not `over_limit`."""
-        limit = "false" if over_bytes is None else f"coalesce({_SIZE} > {over_bytes:d}, false)"
+    def groups(self, *, size_bounds: Sequence[int] = (), instance_bounds: Sequence[int] = ()) -> list[Group]:
+        """Sum up the cohort.
+
+        Args:
+            size_bounds: sizes of a series, in bytes, that tell series apart: those above one do not share a group with
+                those up to it.
+            instance_bounds: likewise, average sizes of an instance.
+        """
+        size = _class(_BYTES, size_bounds)
+        average = _class(_AVERAGE, instance_bounds)
         sql = f"""
-            SELECT p.collection_id, p.license_short_name, p.Modality, p.aws_bucket, {limit} AS over, count(*),
+            SELECT p.collection_id, p.license_short_name, p.Modality, p.aws_bucket, p.prior, c.sops IS NULL,
+                min({_BYTES}), min({_AVERAGE}), count(*),
                 CASE WHEN count({_EXPECTED}) = count(*) THEN CAST(sum({_EXPECTED}) AS BIGINT) END,
-                CASE WHEN count({_BYTES}) = count(*) THEN CAST(sum({_BYTES}) AS BIGINT) END
-            {_FROM} GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+                CASE WHEN count({_BYTES}) = count(*) THEN CAST(sum({_BYTES}) AS BIGINT) END,
+                CAST(coalesce(sum(coalesce({_BYTES}, len(c.sops) * {_AVERAGE})), 0) AS BIGINT)
+            {_FROM} GROUP BY 1, 2, 3, 4, 5, 6, {size}, {average} ORDER BY ALL
         """
         with _reading():
             return [Group._make(row) for row in self._db.execute(sql).fetchall()]
@@ -75,7 +96,8 @@ class IdcCohort:
         extra = "".join(f', CAST(p."{name}" AS VARCHAR)' for name in names)
         sql = f"""
             SELECT p.StudyInstanceUID, p.SeriesInstanceUID, p.collection_id, p.PatientID, p.Modality,
-                p.crdc_series_uuid, p.aws_bucket, p.license_short_name, {_EXPECTED}, {_BYTES}, '', c.sops{extra}
+                p.crdc_series_uuid, p.aws_bucket, p.license_short_name, {_EXPECTED}, {_BYTES}, '', c.sops, p.prior,
+                NULL, CASE WHEN c.sops IS NOT NULL THEN {_AVERAGE} END{extra}
             {_FROM}
         """
         width = len(Series._fields)
@@ -89,7 +111,7 @@ class IdcCohort:
                     yield [(_series(row[:width]), row[width:]) for row in rows]
 
     def _column(self, field: str) -> str:
-        names = [row[0] for row in self._db.execute("DESCRIBE haul.pool").fetchall() if row[0] != "row"]
+        names = [row[0] for row in self._db.execute("DESCRIBE haul.pool").fetchall() if row[0] not in _OURS]
         name = {name.lower(): name for name in names}.get(field.lower())
         if name is None:
             raise CohortError(f"IDC's index: {unknown_name('column', field, names)}")
@@ -98,14 +120,14 @@ class IdcCohort:
 
 @contextmanager
 def open_idc(
-    query: Query, *, shelf: Shelf | None = None, notice: Callable[[str], None] | None = None
+    query: Query, *, shelf: Shelf | None = None, notice: Callable[[str], None] = lambda _: None
 ) -> Iterator[IdcCohort]:
     """Resolve a query on IDC's index.
 
     Args:
         query: what is wanted; filters intersect, targets and values of one filter are alternatives.
         shelf: the tables; those of the installed idc-index-data unless given.
-        notice: is told in a line when a table has to be fetched first.
+        notice: is told in a line when a table has to be fetched first, and what of an earlier release is not known.
 
     Raises:
         CohortError: bad input, an unknown name, SQL that fails or is not a SELECT, a table that cannot be fetched,
@@ -115,7 +137,8 @@ def open_idc(
     shelf = Shelf(notice=notice) if shelf is None else shelf
     box = Sandbox(shelf)
     try:
-        yield IdcCohort(box, shelf, narrow(box, shelf, query, wanted))
+        missing = narrow(box, shelf, query, wanted, notice)
+        yield IdcCohort(box, query.idc_version or shelf.idc_version, missing)
     finally:
         box.close()
 
@@ -128,8 +151,11 @@ def _reading() -> Iterator[None]:
         raise CohortError(f"IDC's index: {one_line(error)}") from None
 
 
-def _series(values: tuple[object, ...]) -> Series:
-    sops = values[-1]
-    if isinstance(sops, list):
-        values = (*values[:-1], tuple(sops))
-    return Series._make(values)
+def _class(value: str, bounds: Sequence[int]) -> str:
+    """Write SQL that counts the bounds below a value; a value that nobody states lies above none."""
+    return " + ".join(f"coalesce(CAST({value} > {bound:d} AS INTEGER), 0)" for bound in bounds) or "'one'"
+
+
+def _series(values: tuple[Any, ...]) -> Series:
+    row = Series._make(values)
+    return row if row.instances is None else row._replace(instances=tuple(row.instances))

@@ -1,9 +1,9 @@
 """Which rows of IDC's index a query means: targets, SQL and filters, as one table of row numbers in DuckDB.
 
 * Targets (collections, UIDs, manifests) are alternatives; filters intersect; values of one filter are alternatives.
-* A row is a series. Rows of the current index have their number in its file; those of `prior_versions_index` have
-  -1 - number, and take part only where their `crdc_series_uuid` is named.
+* A row is a series of the `pool`; rows with a negative number take part only where their `crdc_series_uuid` is named.
 * Some sources name instances: then a row carries their SOP Instance UIDs, else NULL for all.
+* At last, licences are looked at and the shard is cut out: each shard of a cohort is refused as the cohort is.
 
 Everything lives in the schema `haul` of the sandbox, so it cannot clash with the tables that users know. Values stand
 in the SQL as quoted literals: DuckDB's prepared parameters import pandas, which costs half a second and 70 MB.
@@ -11,19 +11,24 @@ in the SQL as quoted literals: DuckDB's prepared parameters import pandas, which
 # ruff: noqa: S608 (all of it is SQL of our own words; every value goes through `quoted`)
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
 from dicomhaul.cohort.dates import parse_date_range
 from dicomhaul.cohort.gather import Wanted
+from dicomhaul.cohort.licenses import known_licenses, refuse_others
 from dicomhaul.cohort.manifest import Entry
 from dicomhaul.cohort.names import unknown_name
+from dicomhaul.cohort.pool import check_release, licenses, pool_of_present, pool_of_release, unstated
 from dicomhaul.cohort.sandbox import Sandbox, column, one_line, quoted
 from dicomhaul.cohort.steps import Step, date_step, describe_missing, select, sql_list
 from dicomhaul.cohort.tables import Shelf
 from dicomhaul.errors import CohortError
-from dicomhaul.model import Query
+from dicomhaul.model import Query, Shard
+from dicomhaul.plan.shard import HEX_DIGITS
+
+T = TypeVar("T")
 
 _CHUNK = 5_000  # entries handed to DuckDB at once; measured
 
@@ -46,35 +51,47 @@ _ENTRY_OF: dict[str, Callable[[str], Entry]] = {
 }
 
 
-def narrow(box: Sandbox, shelf: Shelf, query: Query, wanted: Wanted) -> tuple[Entry, ...]:
+def narrow(
+    box: Sandbox, shelf: Shelf, query: Query, wanted: Wanted, notice: Callable[[str], None]
+) -> tuple[Entry, ...]:
     """Fill the table haul.chosen(row, sops) with what the query means.
 
-    Returns what was named and is not in the index. Raises CohortError if nothing is asked for, a name is unknown, or
-    nothing is left.
+    Returns what was named and is not in the index; tells `notice` what an earlier release leaves open. Raises
+    CohortError if nothing is asked for, a name is unknown, a licence is not allowed, or nothing is left.
     """
-    return _Narrowing(box, shelf, query, wanted).run()
+    return _Narrowing(box, shelf, query, wanted, notice).run()
 
 
 class _Narrowing:
-    def __init__(self, box: Sandbox, shelf: Shelf, query: Query, wanted: Wanted) -> None:
+    def __init__(self, box: Sandbox, shelf: Shelf, query: Query, wanted: Wanted, notice: Callable[[str], None]) -> None:
         self._box = box
         self._db = box.db
         self._shelf = shelf
         self._query = query
         self._wanted = wanted
-        self._idc = f"IDC v{shelf.idc_version}"
+        self._notice = notice
+        self._idc = f"IDC v{query.idc_version or shelf.idc_version}"
         self._missing: list[Entry] = []
         self._with_sops: list[str] = []  # tables (row, sops)
 
     def run(self) -> tuple[Entry, ...]:
-        query, wanted = self._query, self._wanted
+        query, wanted, release = self._query, self._wanted, self._query.idc_version
         self._check_asked()
+        if release is not None:
+            check_release(self._shelf, release)
+            self._guarded(lambda: pool_of_release(self._box, self._shelf, release))
         self._check_names("collection", "collection_id", (*wanted.collections, *query.collection))
         self._check_names("modality", "Modality", query.modality)
         way = self._run_sql()
-        self._make_pool(way)
-        steps = self._steps(way)
-        self._choose(steps)
+        if release is None:
+            self._name_revisions(way)
+            self._guarded(lambda: pool_of_present(self._box, self._shelf))
+        self._choose(self._steps(way))
+        self._check_licenses()
+        if query.shard is not None:
+            self._keep_shard(query.shard)
+        if release is not None:
+            self._tell_release(release)
         return tuple(dict.fromkeys(self._missing))
 
     # --- what was asked ------------------------------------------------------------------------------------------
@@ -126,33 +143,13 @@ class _Narrowing:
             raise CohortError("--sql selects no row")
         return way
 
-    # --- rows to choose from -------------------------------------------------------------------------------------
-
-    def _make_pool(self, way: tuple[str, ...]) -> None:
-        index = quoted(str(self._shelf.bundled["index"]))
-        prior = quoted(str(self._shelf.bundled["prior_versions_index"]))
+    def _name_revisions(self, way: tuple[str, ...]) -> None:
+        # haul.crdc holds the revisions that are named, of whatever release.
         crdc = [entry.crdc for entry in self._wanted.entries if entry.crdc is not None]
         self._run("CREATE TABLE haul.crdc (uuid VARCHAR)")
         self._load("haul.crdc", [crdc + [uuid.lower() for uuid in self._query.crdc]])
         if "crdc_series_uuid" in way:
             self._run("INSERT INTO haul.crdc SELECT crdc_series_uuid FROM haul.picked")
-        current = f"""
-            SELECT file_row_number AS row, * EXCLUDE (file_row_number)
-            FROM read_parquet({index}, file_row_number = true)
-        """
-        self._run(
-            f"""
-            CREATE TABLE haul.prior AS
-            SELECT -1 - file_row_number AS row,
-                * EXCLUDE (file_row_number, gcs_bucket, min_idc_version, max_idc_version)
-            FROM read_parquet({prior}, file_row_number = true)
-            WHERE crdc_series_uuid IN (SELECT uuid FROM haul.crdc)
-            QUALIFY row_number() OVER (PARTITION BY crdc_series_uuid ORDER BY max_idc_version DESC) = 1
-            """
-        )
-        if self._rows("SELECT 1 FROM haul.prior LIMIT 1"):
-            current = f"{current} UNION ALL BY NAME SELECT * FROM haul.prior"
-        self._run(f"CREATE VIEW haul.pool AS {current}")
 
     # --- the conditions ------------------------------------------------------------------------------------------
 
@@ -255,7 +252,7 @@ class _Narrowing:
             SELECT e.n, p.row, s.SOPInstanceUID
             FROM haul.entry e
             JOIN sm_instance_index s ON s.SOPInstanceUID = coalesce(e.uid, e.sop)
-            JOIN haul.pool p ON p.SeriesInstanceUID = s.SeriesInstanceUID AND p.row >= 0
+            JOIN haul.pool p ON p.SeriesInstanceUID = s.SeriesInstanceUID AND NOT p.prior
             WHERE e.crdc IS NULL AND e.series IS NULL AND coalesce(e.study, p.StudyInstanceUID) = p.StudyInstanceUID
         """)
 
@@ -306,7 +303,7 @@ class _Narrowing:
                 INSERT INTO haul.instance
                 SELECT p.row, list(DISTINCT s.SOPInstanceUID ORDER BY s.SOPInstanceUID)
                 FROM sm_instance_index s JOIN haul.pool p USING (SeriesInstanceUID)
-                WHERE s.SOPInstanceUID IN (SELECT unnest({sql_list(sops)})) AND p.row >= 0 GROUP BY p.row
+                WHERE s.SOPInstanceUID IN (SELECT unnest({sql_list(sops)})) AND NOT p.prior GROUP BY p.row
                 """
             )
             found = set(column(self._rows("SELECT unnest(sops) FROM haul.instance")))
@@ -347,11 +344,10 @@ class _Narrowing:
         return f" ORDER BY {order} LIMIT {self._query.limit_series:d}"
 
     def _refuse_two_revisions(self) -> None:
-        if not self._rows("SELECT 1 FROM haul.chosen WHERE row < 0 LIMIT 1"):
-            return
         twice = column(
             self._rows("""
                 SELECT SeriesInstanceUID FROM haul.pool SEMI JOIN haul.chosen USING (row)
+                WHERE SeriesInstanceUID IN (SELECT SeriesInstanceUID FROM haul.prior)
                 GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL
             """)
         )
@@ -360,6 +356,35 @@ class _Narrowing:
                 f"{len(twice):,} series are asked for in more than one revision, and a destination holds one "
                 f"(the first: series {twice[0]})"
             )
+
+    def _check_licenses(self) -> None:
+        words = self._query.licenses_allowed
+        if not words:
+            return
+        known = self._guarded(lambda: licenses(self._box, self._shelf))
+        held = self._rows("""
+            SELECT license_short_name, count(*) FROM haul.pool SEMI JOIN haul.chosen USING (row)
+            GROUP BY ALL ORDER BY count(*) DESC, 1
+        """)
+        refuse_others(dict(held), known_licenses(words, known))
+
+    def _keep_shard(self, shard: Shard) -> None:
+        # The same as plan.shard.shard_of.
+        digest = f"CAST('0x' || left(md5(p.SeriesInstanceUID), {HEX_DIGITS}) AS UBIGINT)"
+        mine = f"SELECT p.row FROM haul.pool p WHERE {digest} % {shard.of:d} + 1 = {shard.number:d}"
+        self._run(f"DELETE FROM haul.chosen WHERE row NOT IN ({mine})")
+
+    def _tell_release(self, number: int) -> None:
+        (prior,) = self._rows("SELECT count(*) FROM haul.prior SEMI JOIN haul.chosen USING (row)")[0]
+        unknown = self._guarded(lambda: unstated(self._box, self._shelf, number))
+        if prior:
+            self._notice(
+                f"{prior:,} of the series of {self._idc} were revised or removed since: of these the index states "
+                "collection, patient, study, modality and size, but no licence and no number of instances, and filters "
+                "on anything else leave them out"
+            )
+        if unknown:
+            self._notice(f"of {unknown:,} series the index does not know which revision {self._idc} had")
 
     def _why_empty(self, steps: list[Step]) -> str:
         for at, step in enumerate(steps):
@@ -381,17 +406,17 @@ class _Narrowing:
 
     # --- DuckDB --------------------------------------------------------------------------------------------------
 
-    def _run(self, sql: str) -> None:
+    def _guarded(self, call: Callable[[], T]) -> T:
         try:
-            self._db.execute(sql)
+            return call()
         except duckdb.Error as error:
             raise CohortError(f"IDC's index: {one_line(error)}") from None
 
+    def _run(self, sql: str) -> None:
+        self._guarded(lambda: self._db.execute(sql))
+
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
-        try:
-            return self._db.execute(sql).fetchall()
-        except duckdb.Error as error:
-            raise CohortError(f"IDC's index: {one_line(error)}") from None
+        return self._guarded(lambda: self._db.execute(sql).fetchall())
 
     def _load(self, table: str, columns: Sequence[Sequence[str | None]]) -> None:
         # UIDs and UUIDs, which hold no comma. To split one literal is several times as fast as a literal for each.

@@ -63,7 +63,11 @@ def test_a_collection_is_what_the_readme_says(shelf: Shelf) -> None:
         rows = [row for batch in cohort.iter_rows(batch=7) for row in batch]
         assert cohort.missing == ()
         assert cohort.idc_version == shelf.idc_version
-    assert group == Group(PHANTOM, "CC BY 3.0", "PT", "idc-open-data", False, 44, 2816, group.size_bytes)
+    size = group.size_bytes
+    assert group == Group(
+        PHANTOM, "CC BY 3.0", "PT", "idc-open-data", False, True,
+        group.one_size_bytes, group.one_instance_bytes, 44, 2816, size, size or 0,
+    )  # fmt: skip
     assert len(rows) == 44
     assert sum(row.expected or 0 for row, _ in rows) == 2816
     assert sum(row.size_bytes or 0 for row, _ in rows) == group.size_bytes
@@ -74,7 +78,7 @@ def test_a_row_says_what_the_index_says(shelf: Shelf, index: duckdb.DuckDBPyConn
     columns = "StudyInstanceUID, SeriesInstanceUID, collection_id, PatientID, Modality, crdc_series_uuid, aws_bucket"
     wanted = index.execute(
         f"SELECT {columns}, license_short_name, instanceCount, round(series_size_MB * 1e6)::BIGINT, '', NULL, "
-        "SeriesDescription, instanceCount::VARCHAR FROM index WHERE collection_id = ? ORDER BY 2",
+        "false, NULL, NULL, SeriesDescription, instanceCount::VARCHAR FROM index WHERE collection_id = ? ORDER BY 2",
         [PHANTOM],
     ).fetchall()
     rows = rows_of(Query(collection=(PHANTOM,)), shelf, ("seriesdescription", "instanceCount"))
@@ -82,12 +86,21 @@ def test_a_row_says_what_the_index_says(shelf: Shelf, index: duckdb.DuckDBPyConn
     assert all(isinstance(row, Series) for row, _ in rows)
 
 
-def test_series_above_the_limit_are_counted_apart(shelf: Shelf) -> None:
+def test_a_bound_tells_series_apart(shelf: Shelf) -> None:
     with open_idc(Query(collection=(PHANTOM,)), shelf=shelf) as cohort:
-        sizes = [row.size_bytes or 0 for batch in cohort.iter_rows() for row, _ in batch]
-        limit = sorted(sizes)[10]
-        groups = {group.over_limit: group.series for group in cohort.groups(over_bytes=limit)}
-    assert groups == {False: sum(size <= limit for size in sizes), True: sum(size > limit for size in sizes)}
+        rows = [row for batch in cohort.iter_rows() for row, _ in batch]
+        sizes = [row.size_bytes or 0 for row in rows]
+        averages = [size // (row.expected or 1) for size, row in zip(sizes, rows, strict=True)]
+        low, high = sorted(sizes)[10], sorted(sizes)[30]
+        average = sorted(averages)[20]
+        by_size = cohort.groups(size_bounds=(low, high))
+        by_average = cohort.groups(instance_bounds=(average,))
+    for lowest, highest in ((-1, low), (low, high), (high, 10**12)):
+        (group,) = (group for group in by_size if lowest < (group.one_size_bytes or 0) <= highest)
+        mine = [size for size in sizes if lowest < size <= highest]
+        assert (group.series, group.size_bytes) == (len(mine), sum(mine))
+    counts = {(group.one_instance_bytes or 0) > average: group.series for group in by_average}
+    assert counts == {False: sum(each <= average for each in averages), True: sum(each > average for each in averages)}
 
 
 def test_all_of_idc_is_counted_whole(shelf: Shelf, index: duckdb.DuckDBPyConnection) -> None:
@@ -301,8 +314,16 @@ def test_sql_can_select_instances(shelf: Shelf, index: duckdb.DuckDBPyConnection
     ((row, _),) = rows_of(query, shelf)
     assert (row.series, row.instances, row.expected, row.size_bytes) == (uid, ("1.1", "1.2"), 2, None)
     with open_idc(query, shelf=shelf) as cohort:
-        (group,) = cohort.groups(over_bytes=1)
-    assert (group.series, group.instances, group.size_bytes) == (1, 2, None)
+        (group,) = cohort.groups(size_bounds=(1,), instance_bounds=(1,))
+    assert (group.series, group.instances, group.size_bytes, group.whole) == (1, 2, None, False)
+    (average,) = first(
+        index,
+        f"SELECT round(series_size_MB * 1e6)::BIGINT // instanceCount FROM index WHERE SeriesInstanceUID = '{uid}'",
+    )
+    assert (row.instance_bytes, group.one_instance_bytes, group.guessed_bytes) == (
+        *2 * (int(average),),
+        2 * int(average),
+    )
     ((row, _),) = rows_of(Query(sql=query.sql, instance=("1.2",)), shelf)
     assert row.instances == ("1.2",)
     assert "do not belong" in error_of(Query(sql=query.sql, instance=("1.3",)), shelf)
@@ -383,8 +404,11 @@ def test_a_prior_revision_resolves_to_itself(shelf: Shelf, index: duckdb.DuckDBP
             ((row, _),) = next(cohort.iter_rows())
         assert (row.series, row.revision, row.bucket, row.size_bytes, row.expected) == (uid, uuid, bucket, size, None)
         assert (group.series, group.instances, group.size_bytes) == (1, None, size)
+        assert row.prior
+        assert group.prior
     ((row, _),) = rows_of(Query(series=(uid,)), shelf)
     assert row.revision != uuid
+    assert not row.prior
     ((row, _),) = rows_of(
         Query(sql=f"SELECT SeriesInstanceUID FROM prior_versions_index WHERE SeriesInstanceUID = '{uid}'"), shelf
     )
