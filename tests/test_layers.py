@@ -51,7 +51,7 @@ HOMES: Final = {
     "defusedxml": ("wire.listing",),
     "duckdb": ("cohort",),
     "google": ("net.auth.google",),
-    "google_crc32c": ("land",),
+    "google_crc32c": ("land", "origin"),
     "idc_index": ("cohort",),
     "idc_index_data": ("cohort",),
     "pandas": ("hauler", "report"),

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urljoin
 
 from dicomhaul.origin import STYLES, Catalog, Origin, Rule, Script, Style, serve
 
@@ -78,7 +79,6 @@ def origin_process(*arguments: str) -> Iterator[str]:
 
 def fetch_journal(url: str) -> list[dict[str, Any]]:
     """Return the journal of an origin that runs in another process; see `dicomhaul.origin.journal.Entry`."""
-    place = url.removesuffix("/dicom-web") + "/_origin/journal"
-    with urllib.request.urlopen(place, timeout=_START_TIMEOUT_S) as response:
+    with urllib.request.urlopen(urljoin(url, "/_origin/journal"), timeout=_START_TIMEOUT_S) as response:
         entries: list[dict[str, Any]] = json.load(response)
     return entries

@@ -8,7 +8,7 @@ carrying an action out is the server's (and `framing`'s) work.
 
     [[rule]]
     path = "/series/"                 # a regular expression searched in the path below the base URL
-    level = "series"                  # search, study, series, instance, metadata
+    level = "series"                  # search, study, series, instance, metadata; listing, object; usage
     times = [1, 2]                    # the first and the second matching request ...
     every = 5                         # ... or each fifth ...
     chance = 0.1                      # ... or one in ten; without any of these, all
@@ -28,7 +28,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dicomhaul.errors import ConfigError
 
-Level = Literal["search", "study", "series", "instance", "metadata"]
+# Of a DICOMweb server; of a bucket; of a quota.
+Level = Literal["search", "study", "series", "instance", "metadata", "listing", "object", "usage"]
 
 
 class _Table(BaseModel):
@@ -75,16 +76,17 @@ class Truncate(_Table):
 
 
 class Part(_Table):
-    """Spoil one part of a well-framed answer, counted from 0; negative numbers count from the end.
+    """Spoil one part of a well-framed answer, counted from 0; negative numbers count from the end. An object of a
+    bucket is an answer of one part.
 
     omit: leave it out. duplicate: send it twice. foreign: an instance of another series in its place. text:
     something that is not DICOM. evil_uid: its SOP Instance UID becomes a path that climbs (`../`). cut: its
-    second half is missing, inside whole framing. length: its Content-Length is one too small (one too large
-    with `wrong="length_over"`).
+    second half is missing, inside whole framing. flip: the lowest bit of its last byte is another one. length: its
+    Content-Length is one too small (one too large with `wrong="length_over"`).
     """
 
     do: Literal["part"] = "part"
-    wrong: Literal["omit", "duplicate", "foreign", "text", "evil_uid", "cut", "length", "length_over"]
+    wrong: Literal["omit", "duplicate", "foreign", "text", "evil_uid", "cut", "flip", "length", "length_over"]
     index: int = 0
 
 

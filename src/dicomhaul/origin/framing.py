@@ -80,18 +80,25 @@ async def spoil(fault: PartFault, instances: Sequence[StoredInstance], foreign: 
             parts.insert(index, whole)
         case "foreign":
             parts[index] = whole if foreign is None else part_of(foreign)
-        case "text":
-            parts[index] = _fixed(b"this is no DICOM instance\n" * 20, whole.syntax)
-        case "evil_uid":
-            sop = instances[index].sop.encode()
-            parts[index] = _fixed((await _read(whole)).replace(sop, _climbing(len(sop))), whole.syntax)
-        case "cut":
-            parts[index] = _fixed((await _read(whole))[: whole.size_bytes // 2], whole.syntax)
         case "length":
             parts[index] = replace(whole, stated_bytes=whole.size_bytes - 1)
         case "length_over":
             parts[index] = replace(whole, stated_bytes=whole.size_bytes + 1)
+        case _:
+            parts[index] = _fixed(_spoilt(fault, await _read(whole), instances[index].sop), whole.syntax)
     return parts
+
+
+def _spoilt(fault: PartFault, content: bytes, sop: str) -> bytes:
+    match fault.wrong:
+        case "text":
+            return b"this is no DICOM instance\n" * 20
+        case "evil_uid":
+            return content.replace(sop.encode(), _climbing(len(sop)))
+        case "cut":
+            return content[: len(content) // 2]
+        case _:  # "flip"
+            return content[:-1] + bytes([content[-1] ^ 1])
 
 
 def _climbing(size: int) -> bytes:

@@ -3,13 +3,16 @@
 import asyncio
 import socket
 import struct
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from dicomhaul.origin.faults import Cut, Stall, Truncate
+from dicomhaul.origin.faults import Action, Cut, Stall, Status, Truncate
 from dicomhaul.origin.journal import Entry
 
 _GATHER_BYTES = 256 * 1024
+
+LateFault = Cut | Stall | Truncate  # what can strike within a body
 
 
 class BrokenOffError(Exception):
@@ -37,7 +40,7 @@ class Outlet:
         request: web.Request,
         response: web.StreamResponse,
         entry: Entry,
-        fault: Cut | Stall | Truncate | None,
+        fault: LateFault | None,
     ) -> None:
         self._request = request
         self._response = response
@@ -87,6 +90,40 @@ class Outlet:
                 raise BrokenOffError(ended=True)
             case None:
                 return
+
+
+async def strike_early(request: web.Request, fault: Action | None) -> web.Response | None:
+    """Do what a fault wants instead of an answer, and return that; None: the answer is to be given."""
+    match fault:
+        case Status():
+            content_type = "text/html" if fault.body.lstrip().startswith("<") else "text/plain"
+            headers = {"Content-Type": content_type, **fault.headers}
+            return web.Response(status=fault.status, headers=headers, body=fault.body.encode())
+        case Cut(after_bytes=None):
+            break_connection(request, reset=fault.reset)
+            return web.Response()  # goes nowhere: its connection is closed
+        case Stall(after_bytes=None):
+            await stall()
+    return None
+
+
+async def send_body(
+    request: web.Request,
+    response: web.StreamResponse,
+    chunks: AsyncIterator[bytes],
+    entry: Entry,
+    fault: LateFault | None,
+) -> None:
+    """Send the body of a prepared answer, and its end unless the fault breaks it off."""
+    outlet = Outlet(request, response, entry, fault)
+    try:
+        async for piece in chunks:
+            await outlet.write(piece)
+        await outlet.finish()
+    except BrokenOffError as broken:
+        if not broken.ended:
+            return
+    await response.write_eof()
 
 
 def break_connection(request: web.Request, *, reset: bool) -> None:

@@ -1,8 +1,9 @@
 """The embedded DICOMweb origin: QIDO-RS and WADO-RS over a catalog, in the style of a real server, with
 faults.
 
-A request goes this way: it is entered in the journal; the fault script says what to do to it; what it asks
-for is looked up; an `Outlet` sends it, in the style's framing, and breaks it off where the fault wants that.
+A request goes this way: it is entered in the journal; an allowance may refuse it; the fault script says what to do to
+it; what it asks for is looked up; an `Outlet` sends it, in the style's framing, and breaks it off where the fault wants
+that; what was sent is charged to the allowance.
 
 For tests and demonstrations only: plain GET, at most one fixed credential, a journal that grows with each
 request.
@@ -13,84 +14,98 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Final
 
 from aiohttp import web
 
 from dicomhaul.origin import faults as f
 from dicomhaul.origin.accept import choose_offer
+from dicomhaul.origin.allowance import Allowance
 from dicomhaul.origin.catalog import Catalog, StoredInstance
 from dicomhaul.origin.framing import Framing, Part, part_of, spoil
+from dicomhaul.origin.front import Front, listen
 from dicomhaul.origin.journal import Entry
-from dicomhaul.origin.outlet import BrokenOffError, CloseDelimited, Outlet, break_connection, stall
+from dicomhaul.origin.outlet import BrokenOffError, CloseDelimited, LateFault, Outlet, send_body
 from dicomhaul.origin.qido import BadQueryError, find_page, parse_search
 from dicomhaul.origin.resource import Resource, parse_resource
 from dicomhaul.origin.style import ORTHANC, Style
 
-BASE_PATH = "/dicom-web"
-JOURNAL_PATH = "/_origin/journal"
-_HEADER_LIMIT = 64 * 1024
-
-LateFault = f.Cut | f.Stall | f.Truncate
+BASE_PATH: Final = "/dicom-web"
+USAGE_PATH: Final = "/quota_usage"
 
 
-class Origin:
-    """A running origin.
+class Origin(Front):
+    """A running DICOMweb origin.
 
     Attributes:
-        url: the DICOMweb base URL, without a slash at its end.
-        requests: the journal, oldest first. Live: an entry can change while its request is being answered.
+        url, requests: see `Front`.
         catalog: what it holds.
         style: whom it plays.
+        allowance: what its clients may have; None: everything.
     """
 
-    def __init__(self, catalog: Catalog, style: Style, faults: f.Script, authorization: str | None) -> None:
-        self.url = ""
-        self.requests: list[Entry] = []
+    def __init__(
+        self,
+        catalog: Catalog,
+        style: Style,
+        faults: f.Script | None,
+        *,
+        base_path: str,
+        authorization: str | None,
+        allowance: Allowance | None,
+    ) -> None:
+        super().__init__(faults)
         self.catalog = catalog
         self.style = style
-        self._faults = faults
+        self.allowance = allowance
+        self._base_path = base_path
         self._authorization = authorization
         self._pages: Counter[str] = Counter()
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Answer any request below the base URL."""
-        path = request.path.removeprefix(BASE_PATH)
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """See `Front`. Other paths of the host are a 404."""
+        router.add_route("*", self._base_path + "{below:(/.*)?}", self.answer)
+        if self.allowance is not None:
+            router.add_get(USAGE_PATH, self.answer)
+
+    def _named(self, request: web.Request) -> tuple[str, f.Level | None]:
+        if request.path == USAGE_PATH:
+            return USAGE_PATH, "usage"
+        path = request.path.removeprefix(self._base_path)
         resource = parse_resource(path)
-        level = None if resource is None else resource.level
-        entry = Entry(
-            number=len(self.requests) + 1,
-            method=request.method,
-            path=path,
-            query=request.rel_url.raw_query_string,
-            level=level,
-            accept=", ".join(request.headers.getall("Accept", [])),
-            authorized="Authorization" in request.headers,
-        )
-        self.requests.append(entry)
-        fault = self._faults.strike(path, level)
-        entry.fault = "" if fault is None else fault.do
-        try:
-            response = await self._answer(request, resource, entry, fault)
-        except ConnectionResetError:  # the client has gone in the middle of the answer
-            return web.Response()
-        entry.status = response.status
-        entry.done = True
+        return path, None if resource is None else resource.level
+
+    def _refuse(self, request: web.Request) -> web.Response | None:
+        allowance, client = self.allowance, request.remote or ""
+        if allowance is None or request.path == USAGE_PATH:
+            return None
+        if client in allowance.denied:
+            return web.Response(status=403)
+        if allowance.is_over(client):
+            return web.Response(status=429, text=allowance.page(), content_type="text/html", charset="utf-8")
+        return None
+
+    def _settle(self, entry: Entry, response: web.StreamResponse | None) -> None:
+        if self.allowance is None or entry.level == "usage":
+            return
+        entry.charged_bytes += entry.body_bytes + len(_body(response))
+        self.allowance.charge(entry.client, entry.charged_bytes)
+
+    async def _respond(self, request: web.Request, entry: Entry, fault: f.Action | None) -> web.StreamResponse:
+        if self.allowance is not None and entry.level == "usage":
+            return web.json_response(self.allowance.usage(entry.client))
+        response = await self._answer(request, entry, fault)
+        limit = self.style.response_bytes
+        if limit is not None and isinstance(response, web.Response) and len(_body(response)) > limit:
+            return _too_large(entry, len(_body(response)))
         return response
 
-    async def journal(self, _: web.Request) -> web.Response:
-        """Answer with the journal as a JSON list."""
-        return web.json_response([entry.as_json() for entry in self.requests])
-
-    async def _answer(
-        self, request: web.Request, resource: Resource | None, entry: Entry, fault: f.Action | None
-    ) -> web.StreamResponse:
-        struck = await self._strike_early(request, fault)
-        if struck is not None:
-            return struck
+    async def _answer(self, request: web.Request, entry: Entry, fault: f.Action | None) -> web.StreamResponse:
         if self._authorization not in {None, request.headers.get("Authorization")}:
             return self._error(401, "who are you?", {"WWW-Authenticate": 'Basic realm="origin"'})
         if request.method != "GET":
             return self._error(405, "only GET", {"Allow": "GET"})
+        resource = parse_resource(entry.path)
         match resource:
             case None:
                 response: web.StreamResponse = self._error(404, "no such resource")
@@ -101,19 +116,6 @@ class Origin:
             case _:
                 response = await self._retrieve(request, resource, entry, fault)
         return response
-
-    async def _strike_early(self, request: web.Request, fault: f.Action | None) -> web.Response | None:
-        match fault:
-            case f.Status():
-                content_type = "text/html" if fault.body.lstrip().startswith("<") else "text/plain"
-                headers = {"Content-Type": content_type, **fault.headers}
-                return web.Response(status=fault.status, headers=headers, body=fault.body.encode())
-            case f.Cut(after_bytes=None):
-                break_connection(request, reset=fault.reset)
-                return web.Response()  # goes nowhere: its connection is closed
-            case f.Stall(after_bytes=None):
-                await stall()
-        return None
 
     def _search(self, request: web.Request, resource: Resource) -> web.Response:
         if resource.template not in self.style.searches:
@@ -143,7 +145,7 @@ class Origin:
     async def _metadata(self, resource: Resource) -> web.Response:
         found = self._select(resource)
         if not found:
-            return self._error(404, "no such resource")
+            return self._error(self.style.missing, "no such resource")
         body = json.dumps([await instance.metadata() for instance in found]).encode()
         return web.Response(body=body, headers={"Content-Type": "application/dicom+json"})
 
@@ -152,7 +154,7 @@ class Origin:
     ) -> web.StreamResponse:
         found = self._select(resource)
         if not found:
-            return self._error(404, "no such resource")
+            return self._error(self.style.missing, "no such resource")
         offer = choose_offer(entry.accept, self.style, one_instance=resource.sop is not None)
         if offer is None or not all(offer.gives(instance.transfer_syntax) for instance in found):
             return self._error(self.style.refused, "cannot answer in an acceptable form")
@@ -160,11 +162,16 @@ class Origin:
         if isinstance(fault, f.Part):
             parts = await spoil(fault, found, self._foreign(resource))
         entry.parts = len(parts)
+        if not parts and not offer.multipart:
+            return self._error(self.style.missing, "no such resource")
         late = fault if isinstance(fault, LateFault) else None
+        limit = self.style.response_bytes
+        if limit is not None:
+            framed = Framing(self.style).size_bytes(parts) if offer.multipart else parts[0].size_bytes
+            if framed > limit:
+                return _too_large(entry, framed)
         if offer.multipart:
             return await self._send_multipart(request, parts, entry, late)
-        if not parts:
-            return self._error(404, "no such resource")
         return await self._send_single(request, parts[0], entry, late)
 
     async def _send_multipart(
@@ -193,15 +200,7 @@ class Origin:
     ) -> web.StreamResponse:
         content_type = f"application/dicom; transfer-syntax={part.syntax}"
         response = await self._open(request, content_type, part.size_bytes, fault)
-        outlet = Outlet(request, response, entry, fault)
-        try:
-            async for piece in part.chunks():
-                await outlet.write(piece)
-            await outlet.finish()
-        except BrokenOffError as broken:
-            if not broken.ended:
-                return response
-        await response.write_eof()
+        await send_body(request, response, part.chunks(), entry, fault)
         return response
 
     async def _open(
@@ -235,6 +234,18 @@ class Origin:
         return web.Response(text=message, status=status, headers=headers)
 
 
+def _body(response: web.StreamResponse | None) -> bytes:
+    """Return the body of an answer that is not streamed."""
+    body = response.body if isinstance(response, web.Response) else None
+    return body if isinstance(body, bytes) else b""
+
+
+def _too_large(entry: Entry, size_bytes: int) -> web.Response:
+    # What the proxy had yielded when App Engine threw it away is counted all the same.
+    entry.charged_bytes = size_bytes
+    return web.Response(status=500)
+
+
 @asynccontextmanager
 async def serve(
     catalog: Catalog,
@@ -245,6 +256,8 @@ async def serve(
     port: int = 0,
     tls: ssl.SSLContext | None = None,
     authorization: str | None = None,
+    base_path: str = BASE_PATH,
+    allowance: Allowance | None = None,
 ) -> AsyncIterator[Origin]:
     """Serve `catalog` while the block runs, and yield the running `Origin`.
 
@@ -256,28 +269,12 @@ async def serve(
         port: 0 picks a free one.
         tls: a server-side context; None: plain HTTP.
         authorization: the Authorization header that each request must carry; others get a 401.
+        base_path: what the DICOMweb paths stand below.
+        allowance: what each client may have in a day; None: everything.
 
     Raises:
         OSError: the port is taken.
     """
-    origin = Origin(catalog, style, faults or f.Script(), authorization)
-    application = web.Application()
-    application.router.add_get(JOURNAL_PATH, origin.journal)
-    application.router.add_route("*", BASE_PATH + "{below:(/.*)?}", origin.answer)
-    runner = web.AppRunner(
-        application,
-        access_log=None,
-        handler_cancellation=True,  # a stalled request ends when its client goes away
-        shutdown_timeout=0.1,
-        max_line_size=_HEADER_LIMIT,
-        max_field_size=_HEADER_LIMIT,
-    )
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, host, port, ssl_context=tls)
-        await site.start()
-        scheme = "http" if tls is None else "https"
-        origin.url = f"{scheme}://{host}:{runner.addresses[0][1]}{BASE_PATH}"
+    origin = Origin(catalog, style, faults, base_path=base_path, authorization=authorization, allowance=allowance)
+    async with listen(origin, base_path, host=host, port=port, tls=tls):
         yield origin
-    finally:
-        await runner.cleanup()

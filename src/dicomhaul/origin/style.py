@@ -4,7 +4,7 @@ The framings are those of a server's source or of a capture. Nothing in the room
 it asks the style.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -32,6 +32,8 @@ class Style:
         wildcards: whether `*` and `?` match.
         empty: the status of a search without results.
         json_errors: whether the body of an error is JSON.
+        missing: the status for what is not there.
+        response_bytes: a larger answer becomes a 500 without a body; None: there is no limit.
     """
 
     name: str
@@ -61,6 +63,8 @@ class Style:
     wildcards: bool = True
     empty: Literal[200, 204] = 200
     json_errors: bool = False
+    missing: int = 404
+    response_bytes: int | None = None
 
 
 ORTHANC = Style(
@@ -115,6 +119,10 @@ GOOGLE = Style(
     empty=204,
     json_errors=True,
 )
+# IDC's own store: Google does not tell what is absent from what is not for us.
+IDC_GOOGLE = replace(GOOGLE, name="idc-google", missing=403)
+# App Engine, in front of Google, answers 500 beyond 32 MB.
+IDC_PROXY = replace(GOOGLE, name="idc-proxy", response_bytes=32_000_000)
 STRICT = Style(
     name="strict",
     content_type='multipart/related; type="application/dicom"; boundary="{boundary}"',
@@ -132,4 +140,4 @@ STRICT = Style(
     empty=204,
 )
 
-STYLES = {style.name: style for style in (ORTHANC, AZURE, DCM4CHEE, GOOGLE, STRICT)}
+STYLES = {style.name: style for style in (ORTHANC, AZURE, DCM4CHEE, GOOGLE, IDC_GOOGLE, IDC_PROXY, STRICT)}

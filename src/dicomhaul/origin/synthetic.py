@@ -117,7 +117,8 @@ class SyntheticSeries:
     def _uid_base(self) -> int:
         # A UUID (PS3.5 section B.2) of version 8, whose last bits are left for the number. The first bit is set
         # so that each UID has the same 44 characters, which lets `template` put it into encoded bytes.
-        digest = hashlib.sha256(f"{self.row.study} {self.row.series}".encode()).digest()
+        revision = f" {self.row.revision}" if self.row.prior else ""  # which has instances of its own
+        digest = hashlib.sha256(f"{self.row.study} {self.row.series}{revision}".encode()).digest()
         whole = int.from_bytes(digest[:16], "big") | 1 << 127
         whole = whole & ~(0xF << 76) | 0x8 << 76
         whole = whole & ~(0x3 << 62) | 0x2 << 62

@@ -208,7 +208,8 @@ async def test_what_every_server_refuses(style: Style) -> None:
                 (SERIES, 'multipart/related; type="application/dicom"', "GET"),  # some are stored in other syntaxes
             )
         ]
-        assert statuses == [404, 404, 404, 404, 404, 400, 405, style.refused, style.refused]
+        gone = style.missing
+        assert statuses == [gone, gone, 404, gone, 404, 400, 405, style.refused, style.refused]
         assert [entry.status for entry in origin.requests] == statuses
 
 
