@@ -23,10 +23,12 @@ import anyio
 import anyio.to_thread
 
 from dicomhaul import build
+from dicomhaul.cohort.lock import is_lock, lock_mark
+from dicomhaul.cohort.locked import check_lock_option, lock_target
 from dicomhaul.config.options import QUERY_JSON, HaulOptions
-from dicomhaul.config.source import Sources, SourceSpec, idc_release
+from dicomhaul.config.source import Sources, SourceSpec, idc_release, index_version
 from dicomhaul.destination import Destination, find_place, open_destination
-from dicomhaul.errors import DiskFull, HaulError, LandingError, LedgerError, SourceError
+from dicomhaul.errors import CohortError, ConfigError, DiskFull, HaulError, LandingError, LedgerError, SourceError
 from dicomhaul.events import Noticed, Observer, Planned, Tally
 from dicomhaul.land.folder import instance_path
 from dicomhaul.land.layout import IDC_LAYOUT, PLAIN_LAYOUT, parse_layout
@@ -41,6 +43,7 @@ from dicomhaul.ports import Clock
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.place import place_of
 from dicomhaul.record.reader import CohortRow, LandedRow
+from dicomhaul.record.relock import new_header, write_lock_from_ledger
 from dicomhaul.report import INDEX_NAME, LandedSeries, Report, RunState
 
 _INDEX, _STALE = "index", "stale"  # in the ledger's meta; `merge` and `plan_again` make it stale
@@ -80,6 +83,8 @@ def fingerprint(query: Query, source: Sources, layout: str) -> str:
 
 def _digest(word: str) -> str:
     try:
+        if is_lock(Path(word)):
+            return lock_mark(Path(word))
         with Path(word).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError):  # no manifest; or one that cannot be read, of which planning tells
@@ -120,11 +125,14 @@ async def pull(
     with open_destination(dest, options.state_dir, query.shard) as destination:
         run = _Run(destination, dest, options, world, stop)
         with run.ends_badly(), stop:
+            if options.lock is not None:
+                check_lock_option(options.lock, query)
             with run.limits(cohorts=1):
                 cohort_id = await run.plan(query, source)
                 await run.recheck()
                 await run.haul(cohort_id, source)
             await run.index()
+            await run.lock(query, source)
         return run.end()
 
 
@@ -142,6 +150,8 @@ async def resume(
 
     `damaged` instances (series id, SOP Instance UID) come again. Errors as `pull`; LedgerError also if nothing was ever asked for.
     """
+    if options.lock is not None:
+        raise ConfigError("a lock is of one cohort: it is written by pull, or by plan for what is at a destination")
     nothing = f"nothing was ever asked for at {dest}; use `dicomhaul pull`"
     if not find_place(dest, options.state_dir, shard).ledger.is_file():
         raise LedgerError(nothing)  # and make nothing there
@@ -378,6 +388,27 @@ class _Run:
         try:
             await write_index(self._at)
         except LandingError as error:
+            self._error = error
+
+    async def lock(self, query: Query, source: Sources) -> None:
+        """Write the lock of the cohort, if the options say so: with the digests of all that is there."""
+        path = self._options.lock
+        if path is None or self._error is not None or not self._cohorts:
+            return
+        fresh = new_header(
+            query,
+            source=[spec.name for spec in source.specs],
+            created=self._timestamp(),
+            release=None if searches(source) else index_version(),
+        )
+        ledger, base = self._at.ledger, lock_target(query)
+
+        def write() -> None:
+            write_lock_from_ledger(ledger, self._cohorts[-1], path, query=query, fresh=fresh, base=base)
+
+        try:
+            await anyio.to_thread.run_sync(write)
+        except (CohortError, LandingError, LedgerError) as error:
             self._error = error
 
     def _spent(self) -> Tally:

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from dicomhaul.cohort.lock import Lock, LockedSeries, LockHeader, is_lock, looks_locked
+from dicomhaul.cohort.lock import Lock, LockedSeries, LockHeader, check_writable, is_lock, looks_locked
 from dicomhaul.cohort.target import Kind, recognise
 from dicomhaul.config.words import is_file
 from dicomhaul.errors import CohortError, ConfigError
@@ -43,6 +43,18 @@ def lock_target(query: Query) -> Path | None:
             "only --shard, --limit-series and --license-allow"
         )
     return Path(locks[0])
+
+
+def check_lock_option(path: Path, query: Query) -> None:
+    """See that a lock of what `query` asks for may be written to `path`. Raises ConfigError as `check_writable`.
+
+    A lock that is its own TARGET must stay whole: a part of it would take its place.
+    """
+    check_writable(path)
+    base = lock_target(query)
+    narrowed = query.shard is not None or query.limit_series is not None
+    if base is not None and narrowed and path.exists() and path.samefile(base):
+        raise ConfigError(f"--lock {path}: only a part of it is asked for; write the lock of a part to another file")
 
 
 def check_source(header: LockHeader, path: Path, *, indexed: bool) -> None:

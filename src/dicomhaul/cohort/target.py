@@ -15,7 +15,7 @@ from dicomhaul.model import Query, is_uid
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z", re.IGNORECASE)
 _COLLECTION = re.compile(r"\w[\w .+&-]*\Z")
-_MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".txt", ".s5cmd", ".tcia", ".manifest", ".list"})
+_MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".txt", ".s5cmd", ".tcia", ".manifest", ".list", ".lock"})
 
 
 class Kind(enum.Enum):

@@ -206,9 +206,14 @@ def _anchored(word: str) -> str:
     return word if word in built_in_names() else str(Path(word).absolute())
 
 
+def index_version() -> str:
+    """The version of idc-index-data that is installed, such as "25.0.5"."""
+    return metadata.version("idc-index-data")
+
+
 def idc_release() -> str:
     """The number of the IDC release whose index is installed: the major version of idc-index-data."""
-    return metadata.version("idc-index-data").split(".")[0]
+    return index_version().split(".")[0]
 
 
 def _with_version(url: str) -> str:

@@ -6,6 +6,8 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,20 +15,24 @@ import anyio.from_thread
 import anyio.to_thread
 
 from dicomhaul.cohort.gather import gather
+from dicomhaul.cohort.lock import open_lock
+from dicomhaul.cohort.locked import as_series, check_lock_option, check_source, iter_wanted, lock_target
 from dicomhaul.cohort.manifest import Entry, iter_series
 from dicomhaul.config.options import QUERY_JSON
-from dicomhaul.config.source import Sources, SourceSpec
+from dicomhaul.config.source import Sources, SourceSpec, index_version
 from dicomhaul.errors import CohortError, ConfigError, HaulError, QuotaExhausted
 from dicomhaul.events import Tally
 from dicomhaul.land.layout import BASE_FIELDS, Layout, parse_layout
 from dicomhaul.model import Failure, Query, Routing, Series
 from dicomhaul.net.clock import SystemClock
 from dicomhaul.plan.estimate import Group, Summary, summarise
+from dicomhaul.planner.locking import PlannedLock
 from dicomhaul.planner.request import REPLY_JSON, REQUEST_JSON, Failed, Load, PlanRequest, Progress, Reply
 from dicomhaul.record.ledger import Ledger
 
 if TYPE_CHECKING:
     from dicomhaul.cohort.idc import IdcCohort, Row
+    from dicomhaul.cohort.locked_idc import LockedCohort
 
 
 def main() -> int:
@@ -58,7 +64,15 @@ def _say(reply: Reply) -> None:
 def _answer(request: PlanRequest) -> Summary:
     layout = parse_layout(request.layout)
     source = request.source
+    lock = lock_target(request.query)
+    if request.lock is not None:
+        check_lock_option(request.lock, request.query)
     if source is None or source.index == "idc":
+        if lock is not None:
+            from dicomhaul.cohort.locked_idc import open_locked  # noqa: PLC0415 - as below
+
+            with open_locked(lock, request.query) as locked:
+                return _Plan(request, layout, []).locked(locked)
         from dicomhaul.cohort.idc import open_idc  # noqa: PLC0415 - DuckDB, which only IDC needs
 
         notes: list[str] = []
@@ -67,6 +81,8 @@ def _answer(request: PlanRequest) -> Summary:
     unknown = [name for name in layout.fields if name not in BASE_FIELDS]
     if unknown:
         raise ConfigError(f"the layout names {', '.join(unknown)}, which only IDC's index knows")
+    if lock is not None:
+        return _Plan(request, layout, []).locked_on_server(lock)
     return anyio.run(_Plan(request, layout, []).server, source.specs[0])
 
 
@@ -89,7 +105,7 @@ class _Plan:
         reason = f"the index of IDC v{cohort.idc_version} does not have it"
         self._missing = [_failure(entry, reason) for entry in cohort.missing]
         request = self._request
-        if request.load is None and request.present is None:
+        if request.load is None and request.present is None and request.lock is None:
             source = request.source
             limit = None
             groups = [
@@ -107,6 +123,15 @@ class _Plan:
             return self._summary(groups)
         fields = self._layout.fields
         return self._rows(self._placed(batch) for batch in cohort.iter_rows(fields=fields))
+
+    def locked(self, cohort: "LockedCohort") -> Summary:
+        """Plan a lock of an IDC cohort."""
+        if cohort.moved:
+            self._notes.append(
+                f"{cohort.moved:,} of the locked series are not the present revision in the installed index: "
+                "only the buckets still have them"
+            )
+        return self._rows(self._placed(batch) for batch in cohort.iter_rows(fields=self._layout.fields))
 
     def _placed(self, batch: "list[Row]") -> list[Series]:
         folder = self._layout.folder
@@ -139,6 +164,13 @@ class _Plan:
                 return await self._stream(found)
             finally:
                 self._tell()  # the last searches, too
+
+    def locked_on_server(self, path: Path) -> Summary:
+        """Plan the lock of a cohort that a server had: it says it all."""
+        with open_lock(path) as lock:
+            check_source(lock.header, path, indexed=False)
+            rows = [as_series(row) for row in iter_wanted(lock, self._request.query)]
+        return self._rows([self._on_server(rows)])
 
     def _absent(self, entries: list[Entry]) -> None:
         self._missing += [_failure(entry, "the server does not list it") for entry in entries]
@@ -193,6 +225,7 @@ class _Plan:
         if load is not None:
             self._load(load, batches)
             return self._summary([])
+        locking = None if self._request.lock is None else PlannedLock(self._request.lock)
         present = _present(self._request)
         skipped: Counter[str] = Counter()
         totals: dict[tuple[str | None, str | None, str | None, str], list[int]] = {}
@@ -200,6 +233,8 @@ class _Plan:
         unsized: Counter[tuple[str | None, str | None, str | None, str]] = Counter()
         source = self._request.source
         for batch in self._told(batches):
+            if locking is not None:
+                locking.add(map(self._routed, batch))
             for row in batch:
                 if present and row.instances is None and present.get((row.study, row.series), "") == row.revision:
                     skipped["already there"] += 1
@@ -215,7 +250,16 @@ class _Plan:
             Group(*key, series, None if unknown[key] else instances, None if unsized[key] else size)
             for key, (series, instances, size) in totals.items()
         ]
+        if locking is not None:
+            now = datetime.fromtimestamp(SystemClock().now(), UTC).isoformat(timespec="seconds")
+            locking.write(self._request, created=now, release=None if _is_search(source) else index_version())
         return self._summary(groups, skipped)
+
+    def _routed(self, row: Series) -> Series:
+        source = self._request.source
+        if row.routing is not None or source is None:
+            return row
+        return row._replace(routing=Routing(tuple(spec.name for spec in source.specs), ""))
 
     def _load(self, load: Load, batches: Iterator[list[Series]] | list[list[Series]]) -> None:
         source = self._request.source
@@ -231,13 +275,7 @@ class _Plan:
                 planned_at=load.planned_at,
                 layout=self._request.layout,
                 searched=self._searched,
-                rows=(
-                    row
-                    if row.routing is not None
-                    else row._replace(routing=Routing(tuple(spec.name for spec in source.specs), ""))
-                    for batch in self._told(batches)
-                    for row in batch
-                ),
+                rows=(self._routed(row) for batch in self._told(batches) for row in batch),
                 missing=self._missing,
             )
 
@@ -289,6 +327,10 @@ def _route(source: Sources | None, bucket: str | None) -> str:
     if source is None:
         return f"bucket {bucket or 'unknown'}"
     return source.name
+
+
+def _is_search(source: Sources | None) -> bool:
+    return source is not None and source.index is None
 
 
 def _present(request: PlanRequest) -> dict[tuple[str, str], str | None]:
