@@ -38,6 +38,7 @@ def status(
             {
                 **report.as_json(),
                 "bytes_present": standing.bytes_present,
+                "checked": standing.checks_as_json(),
                 "last_run": None if last is None else {"started_at": last[0], "ended_at": last[1], "state": last[2]},
                 "cohorts": [
                     {
@@ -56,12 +57,20 @@ def status(
             f"{report.state}: {report.series_complete:,} of {human_count(report.series_planned, 'series')} complete, "
             f"{human_count(standing.instances_present, 'instances')} ({human_bytes(standing.bytes_present)}) present"
         )
+        if standing.instances_present:
+            say(f"  compared as they landed: {_checks(standing)}")
         for cohort, part in parts:
             say(f"  {cohort.name}: {part.series_complete:,} of {part.series_planned:,} series, from {cohort.source}")
         if last is not None:
             say(f"  last run: {last[0]}, {last[2] or 'not ended, or killed'}")
         print_failures(failures)
     raise typer.Exit(EXIT_CODES[report.state])
+
+
+def _checks(standing: "Standing") -> str:
+    """Say what the bytes of the instances were held against as they landed, besides the XXH3-128 that all have."""
+    words = {"md5": "MD5", "crc32c": "CRC32C", "size": "size", "framing": "the framing of the answer"}
+    return ", ".join(f"{count:,} by {words[name]}" for name, count in standing.checks_as_json().items() if count)
 
 
 def _state(standing: "Standing", failures: int) -> tuple[RunState, str]:

@@ -66,7 +66,14 @@ def verify(
     standing = found.standing
     report = _report(found)
     if as_json:
-        emit_json({**report.as_json(), "bytes_checked": found.size_bytes, "foreign": found.foreign})
+        emit_json(
+            {
+                **report.as_json(),
+                "bytes_checked": found.size_bytes,
+                "checked": standing.checks_as_json(),
+                "foreign": found.foreign,
+            }
+        )
     else:
         say(
             f"{report.state}: {human_count(found.instances, 'instances')} checked ({human_bytes(found.size_bytes)}), "

@@ -7,7 +7,7 @@ memory does not work (the caller says so). Every sqlite3 error leaves as LedgerE
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -200,17 +200,24 @@ class Ledger(LedgerReader):
                 (Move.FAIL.target, cohort_id),
             )
 
-    def reroute(self, cohort_id: int, routing: Callable[[Work], Routing]) -> None:
-        """Give every unfinished series of a cohort the routes that `routing` names."""
+    def reroute(self, cohort_id: int, routing: Callable[[Work], Routing], *, among: Collection[str] = ()) -> None:
+        """Give unfinished series of a cohort the routes that `routing` names; those that come `among` these keep them.
+
+        Another cohort may have been planned for other sources since, or this one for others than are chosen now.
+        """
         last = -1
         with self.transaction():
+            routes = self._db.execute("SELECT id, names FROM route").fetchall()
+            foreign = [route_id for route_id, names in routes if not _is_among(json.loads(names), among)]
+            marks = ", ".join("?" * len(foreign))
             ids = Routes(self._db)
             while True:
                 rows = self._db.execute(
-                    "SELECT s.id, study, series, folder, s.expected, size_bytes, whole, cut, bucket, revision, prior, "
+                    "SELECT s.id, study, series, folder, s.expected, size_bytes, whole, cut, bucket, revision, prior, "  # noqa: S608 - our own words
                     "'[]' FROM member m JOIN series s ON s.id = m.series_id "
-                    "WHERE m.cohort_id = ? AND m.series_id > ? AND s.state <> 1 ORDER BY m.series_id LIMIT ?",
-                    (cohort_id, last, _REROUTED),
+                    f"WHERE m.cohort_id = ? AND m.series_id > ? AND s.state <> 1 AND s.route IN ({marks}) "
+                    "ORDER BY m.series_id LIMIT ?",
+                    (cohort_id, last, *foreign, _REROUTED),
                 ).fetchall()
                 if not rows:
                     return
@@ -336,6 +343,10 @@ class Ledger(LedgerReader):
                 "UPDATE run SET ended_at = ?, state = ?, tally = ? WHERE id = ?",
                 (ended_at, state, tally, run_id),
             )
+
+
+def _is_among(names: list[str], chosen: Collection[str]) -> bool:
+    return bool(names) and all(name in chosen for name in names)
 
 
 def _is_blank(db: sqlite3.Connection) -> bool:

@@ -68,6 +68,26 @@ def load_incoming(db: sqlite3.Connection, rows: Iterable[Series]) -> None:
             selected.clear()
 
 
+def _reroute(db: sqlite3.Connection) -> None:
+    """Whoever asks last says by which routes what is here comes, should any of it be wanted.
+
+    A few instances of a series that is wanted as a whole leave it its routes, where all of these are chosen now too.
+    """
+    (selected,) = db.execute("SELECT EXISTS (SELECT 1 FROM selected)").fetchone()
+    both = "(SELECT study, series, max(whole) AS whole, route, prior, bucket FROM incoming GROUP BY series, study)"
+    lost = (
+        "EXISTS (SELECT value FROM json_each((SELECT names FROM route WHERE id = series.route)) "
+        "EXCEPT SELECT value FROM json_each((SELECT names FROM route WHERE id = n.route)))"
+    )
+    db.execute(
+        "UPDATE series SET prior = n.prior, bucket = coalesce(n.bucket, series.bucket), "  # noqa: S608 - our own words
+        f"route = CASE WHEN n.whole OR NOT series.whole OR series.prior <> n.prior OR {lost} THEN n.route "
+        f"ELSE series.route END FROM {both if selected else 'incoming'} n "
+        "WHERE n.series = series.series AND n.study = series.study AND (series.route <> n.route "
+        "OR series.prior <> n.prior OR (n.bucket IS NOT NULL AND n.bucket IS NOT series.bucket))"
+    )
+
+
 def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, searched: bool) -> None:
     """Merge what `load_incoming` loaded into the series that are wanted here, and note them as the cohort's.
 
@@ -97,6 +117,7 @@ def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, searched: bool) ->
             "DELETE FROM instance WHERE series_id IN "
             "(SELECT c.id FROM changed c JOIN series s ON s.id = c.id WHERE c.revised AND (s.whole OR c.whole))"
         )
+        db.execute("DELETE FROM partial WHERE series_id IN (SELECT id FROM changed WHERE revised)")
         # What a selection states is not true of the whole series: of a revised one nobody knows the numbers.
         db.execute(
             "UPDATE series SET revision = coalesce(c.revision, series.revision), "
@@ -107,11 +128,7 @@ def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, searched: bool) ->
             "cut = CASE WHEN c.unsure THEN 1 WHEN c.partly THEN series.cut ELSE 0 END, "
             "state = 0, proof = NULL, reason = NULL, came_by = NULL FROM changed c WHERE c.id = series.id"
         )
-        # Whoever asks last says by which routes the rest comes.
-        db.execute(
-            "UPDATE series SET route = n.route, prior = n.prior, bucket = coalesce(n.bucket, series.bucket) "
-            "FROM incoming n WHERE series.state <> 1 AND n.series = series.series AND n.study = series.study"
-        )
+        _reroute(db)
         db.execute("INSERT OR REPLACE INTO meta SELECT 'index', 'stale' FROM changed WHERE revised LIMIT 1")
         db.execute("DROP TABLE temp.changed")
     # 2. What is new; a cohort that names a series twice wants it once.
@@ -134,7 +151,7 @@ def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, searched: bool) ->
             "JOIN series s ON s.series = n.series AND s.study = n.study"
         )
         db.execute(
-            "UPDATE series SET state = 0, proof = NULL WHERE whole AND state <> 0 AND "
+            "UPDATE series SET state = 0, proof = NULL, came_by = NULL WHERE whole AND state <> 0 AND "
             "(series, study) IN (SELECT series, study FROM selected) AND "
             "EXISTS (SELECT 1 FROM instance i WHERE i.series_id = series.id AND i.state = 0)"
         )

@@ -107,6 +107,10 @@ class Standing:
     bytes_present: int
     checks: Mapping[Check, int]  # instances that are present, by what their bytes were held against
 
+    def checks_as_json(self) -> dict[str, int]:
+        """Return `checks` as `--json` lists them, the strongest first."""
+        return {check.name.lower(): self.checks[check] for check in reversed(Check)}
+
 
 @contextmanager
 def guard(path: Path) -> Iterator[None]:
