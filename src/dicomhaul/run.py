@@ -299,6 +299,8 @@ class _Run:
         self._cohorts.append(cohort_id)
         ledger = self._at.ledger
         ledger.retry_failed(cohort_id)
+        # Another cohort that shares series with this one may have been planned for other sources since.
+        ledger.reroute(cohort_id, _router(source), among=[spec.name for spec in source.specs])
         ledger.fail_unrouted(cohort_id)
         amount = ledger.amount_planned(cohort_id)
         self._world.observer(Planned(amount.series, amount.instances, amount.size_bytes))
