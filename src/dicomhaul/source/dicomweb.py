@@ -1,7 +1,9 @@
 """A DICOMweb server, by WADO-RS (PS3.18 section 10.4). What differs between servers stands in its profile."""
 
+from typing import Final
+
 from dicomhaul.cohort.search import search_instances
-from dicomhaul.errors import NotFound, Unsupported
+from dicomhaul.errors import NotFound, ServerFailed, Unsupported
 from dicomhaul.model import InstanceRef, Job
 from dicomhaul.net.host import Host
 from dicomhaul.ports import Sink
@@ -9,6 +11,10 @@ from dicomhaul.profile import Profile
 from dicomhaul.source.receive import Receiver
 from dicomhaul.wire.framing import framing_for
 from dicomhaul.wire.uri import instance_path, series_path
+
+# Framing, and an index that is off by a little, can push an answer over the limit that seems to fit.
+_NEAR_LIMIT: Final = 0.8
+_FRAMING_BYTES: Final = 512  # of one part: delimiter and headers, with room
 
 
 class DicomwebSource:
@@ -27,12 +33,28 @@ class DicomwebSource:
         return self._name
 
     async def exchange(self, job: Job, sink: Sink) -> None:
-        """Ask for the job's series or instance; see `ports.Source.exchange`."""
+        """Ask for the job's series or instance; see `ports.Source.exchange`.
+
+        A server whose answers have a largest size fails with a 5xx beyond it, as it does when it is busy (servers.md
+        section 3). So a series near that size, or of unknown size, that has failed in every try is `Unsupported`
+        as a whole: it may come singly.
+        """
 
         async def once(attempt: int) -> None:
             await self._ask(job, sink, attempt)
 
-        await self._host.attempt(once, label=str(job), progressed=sink.progressed)
+        try:
+            await self._host.attempt(once, label=str(job), progressed=sink.progressed, size_bytes=_answer_bytes(job))
+        except ServerFailed as error:
+            if not self._may_be_too_large(job):
+                raise
+            raise Unsupported(f"{error}; its answer may be larger than the server can give") from error
+
+    def _may_be_too_large(self, job: Job) -> bool:
+        limit = self._profile.limits.response_bytes
+        if job.sop is not None or limit is None:
+            return False
+        return job.size_bytes is None or job.size_bytes > limit * _NEAR_LIMIT
 
     async def inventory(self, job: Job) -> list[InstanceRef] | None:
         """List the instances of the job's series by QIDO-RS; None where the server cannot."""
@@ -77,3 +99,8 @@ class DicomwebSource:
             raise receiver.error
         if partial:
             raise Unsupported("the server answered 206 Partial Content: it keeps some instances back", status=206)
+
+
+def _answer_bytes(job: Job) -> int | None:
+    """What an answer may have, framing included; None where nobody states it."""
+    return None if job.size_bytes is None else job.size_bytes + (job.expected or 1) * _FRAMING_BYTES
