@@ -44,8 +44,8 @@ def parse_listing(body: bytes, *, bucket: str, prefix: str) -> Page:
     """
     try:
         root = fromstring(body, forbid_dtd=True)
-    except (ParseError, ValueError) as error:  # DefusedXmlException is a ValueError; so is an unknown encoding
-        if isinstance(error, DefusedXmlException) or not body.lstrip()[:1] == b"<":
+    except (ParseError, ValueError, LookupError) as error:  # refused; an encoding that is none
+        if isinstance(error, DefusedXmlException) or body.lstrip()[:1] != b"<":
             raise Unsupported("the listing of the bucket is not XML of a bucket") from None
         raise Truncated("the listing of the bucket is XML that is broken or cut") from None
     if _local(root) != "ListBucketResult":
