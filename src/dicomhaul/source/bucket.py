@@ -79,7 +79,7 @@ class BucketSource:
             async with self._host.session.get(path, accept="*/*") as response:
                 await self._take_whole(response, ref, sink)
 
-        await self._host.attempt(once, label=_label(ref))
+        await self._host.attempt(once, label=_label(ref), size_bytes=ref.size_bytes)
         await sink.drain()
 
     async def identify(self, ref: ObjectRef) -> Identity:
@@ -157,7 +157,7 @@ class BucketSource:
                         return chunks
             raise too_short(ref, at)
 
-        return await self._host.attempt(once, label=_label(ref))
+        return await self._host.attempt(once, label=_label(ref), size_bytes=end - begin)
 
     def _bucket_path(self, bucket: str) -> str:
         name = self._names.get(bucket, bucket)

@@ -68,7 +68,7 @@ class ObjectStream:
                 check_answer(response, self._ref)
                 return stated_of(response, self._ref, compare=self._compare) if response.status == 206 else None
 
-        stated = await self._host.attempt(once, label=self._label)
+        stated = await self._host.attempt(once, label=self._label, size_bytes=1)
         receiver = Receiver(self._sink)
         if stated is not None and await receiver.reopen(stated, partial):
             self._receiver = receiver
@@ -81,6 +81,7 @@ class ObjectStream:
                 await self._host.attempt(
                     self._once,
                     label=self._label,
+                    size_bytes=self._ref.size_bytes - self._offset,
                     progressed=lambda enough=enough: self._furthest >= enough,  # type: ignore[misc]
                 )
             except (RetryableError, DamagedError):
