@@ -7,6 +7,7 @@ memory does not work (the caller says so). Every sqlite3 error leaves as LedgerE
 import json
 import os
 import sqlite3
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
@@ -368,7 +369,8 @@ def _mode(path: Path, *, read_only: bool) -> str:
 def _create(db: sqlite3.Connection) -> None:
     schema = (resources.files("dicomhaul.record") / "schema.sql").read_text(encoding="utf-8")
     db.executescript(
-        f"BEGIN; {schema} PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_VERSION}; COMMIT;"
+        f"BEGIN; {schema} INSERT INTO meta VALUES ('ledger_id', '{uuid.uuid4().hex}'); "  # noqa: S608 - our own words
+        f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_VERSION}; COMMIT;"
     )
 
 

@@ -1,7 +1,8 @@
 -- The ledger: what a destination is to hold, and what it is proven to hold. docs/design.md, "The ledger".
 -- States: 0 PLANNED, 1 LANDED, 2 FAILED (model.State; the moves between them: record/states.py).
 
-CREATE TABLE meta (              -- 'layout', 'name_by', 'dest_id', 'index' (stale or written)
+CREATE TABLE meta (              -- 'layout', 'name_by', 'dest_id', 'ledger_id', 'index' (stale or written), 'united:...',
+                                 -- 'cohort:...' (record/asked.py)
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) WITHOUT ROWID;
