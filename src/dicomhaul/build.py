@@ -23,7 +23,7 @@ from dicomhaul.net.line import Line
 from dicomhaul.net.proxy import Proxies
 from dicomhaul.net.session import Endpoint
 from dicomhaul.plan.split import largest_whole_bytes
-from dicomhaul.ports import Clock
+from dicomhaul.ports import Clock, Credentials
 from dicomhaul.record.recorder import Recorder
 from dicomhaul.source.bucket import BucketSource
 from dicomhaul.source.dicomweb import DicomwebSource
@@ -55,29 +55,9 @@ async def open_source_host(
 
     `line` is shared by all hosts of a run. `quota_bytes`, a day, holds for DICOMweb servers; buckets have no quota.
     """
-    connection = spec.connection
-    at_once = at_once_at(spec, concurrency)
-    endpoint = Endpoint(
-        base_url=spec.base_url,
-        profile=spec.profile,
-        max_connections=at_once,
-        ca_file=connection.ca_file,
-        client_cert=connection.client_cert,
-        client_key=connection.client_key,
-        proxies=Proxies.from_environ(environ),
-    )
-    credentials = credentials_for(
-        connection.auth,
-        profile=spec.profile,
-        environ=environ,
-        clock=clock,
-        token_file=connection.token_file,
-        user=connection.user,
-        password=connection.password,
-    )
     async with open_host(
-        endpoint,
-        credentials,
+        endpoint_of(spec, environ=environ, max_connections=at_once_at(spec, concurrency)),
+        credentials_of(spec, environ=environ, clock=clock),
         clock=clock,
         observer=observer,
         tally=tally,
@@ -87,6 +67,32 @@ async def open_source_host(
         quota_bytes=quota_bytes if spec.profile.kind == "dicomweb" else None,
     ) as host:
         yield host
+
+
+def endpoint_of(spec: SourceSpec, *, environ: Mapping[str, str], max_connections: int) -> Endpoint:
+    """Return where a source is and how to connect to it. Raises ConfigError."""
+    return Endpoint(
+        base_url=spec.base_url,
+        profile=spec.profile,
+        max_connections=max_connections,
+        ca_file=spec.connection.ca_file,
+        client_cert=spec.connection.client_cert,
+        client_key=spec.connection.client_key,
+        proxies=Proxies.from_environ(environ),
+    )
+
+
+def credentials_of(spec: SourceSpec, *, environ: Mapping[str, str], clock: Clock) -> Credentials:
+    """Return who we are to a source. Raises ConfigError."""
+    return credentials_for(
+        spec.connection.auth,
+        profile=spec.profile,
+        environ=environ,
+        clock=clock,
+        token_file=spec.connection.token_file,
+        user=spec.connection.user,
+        password=spec.connection.password,
+    )
 
 
 def open_line(options: HaulOptions, clock: Clock) -> Line:

@@ -26,10 +26,14 @@ class _Table(BaseModel):
 
 
 class Auth(_Table):
-    """How to authenticate unless the user says otherwise; `scope` is the OAuth 2 scope to ask for."""
+    """How to authenticate unless the user says otherwise; `scope` is the OAuth 2 scope to ask for.
+
+    `role` says, to people, what an account needs to be allowed to read.
+    """
 
     kind: Literal["none", "basic", "bearer", "google", "azure"] = "none"
     scope: str = ""
+    role: str = ""
 
 
 class Accept(_Table):

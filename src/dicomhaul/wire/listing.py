@@ -23,6 +23,7 @@ from dicomhaul.errors import Truncated, Unsupported
 from dicomhaul.model import ObjectRef
 
 _NAME: Final = re.compile(r"(?!.*\.\.)[0-9A-Za-z_-][0-9A-Za-z._-]{0,127}\.dcm\Z")
+_IN_FOLDER: Final = re.compile(r"([0-9A-Za-z_-]{1,64})/[0-9A-Za-z_-][^/]{0,127}\.dcm\Z")
 _ETAG: Final = re.compile(r'"?([\x21\x23-\x7e]{1,128})"?\Z')
 _SIZE: Final = re.compile(r"[0-9]{1,18}\Z")
 _TOKEN_MAX_CHARS: Final = 8 * 1024
@@ -42,17 +43,31 @@ def parse_listing(body: bytes, *, bucket: str, prefix: str) -> Page:
         Truncated: the page is XML that is broken or cut.
         Unsupported: it is no listing; or lists what cannot be asked for.
     """
+    root = _root(body)
+    objects = [ref for each in root if _local(each) == "Contents" if (ref := _object(each, bucket, prefix)) is not None]
+    fields = {_local(each): each.text or "" for each in root if _local(each) != "Contents"}
+    return Page(objects, _token(fields))
+
+
+def first_folder(body: bytes) -> str | None:
+    """Return the first folder with an instance in a page of a whole bucket's listing; None if it has none.
+
+    Raises as `parse_listing`.
+    """
+    keys = (field.text or "" for each in _root(body) if _local(each) == "Contents" for field in each)
+    return next((found[1] for key in keys if (found := _IN_FOLDER.match(key))), None)
+
+
+def _root(body: bytes) -> Element:
     try:
-        root = fromstring(body, forbid_dtd=True)
+        root: Element = fromstring(body, forbid_dtd=True)
     except (ParseError, ValueError, LookupError) as error:  # refused; an encoding that is none
         if isinstance(error, DefusedXmlException) or body.lstrip()[:1] != b"<":
             raise Unsupported("the listing of the bucket is not XML of a bucket") from None
         raise Truncated("the listing of the bucket is XML that is broken or cut") from None
     if _local(root) != "ListBucketResult":
         raise Unsupported("the bucket answers with something else than a listing")
-    objects = [ref for each in root if _local(each) == "Contents" if (ref := _object(each, bucket, prefix)) is not None]
-    fields = {_local(each): each.text or "" for each in root if _local(each) != "Contents"}
-    return Page(objects, _token(fields))
+    return root
 
 
 def _token(fields: dict[str, str]) -> str | None:
