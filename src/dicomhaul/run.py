@@ -127,6 +127,7 @@ async def pull(
         with run.ends_badly(), stop:
             if options.lock is not None:
                 check_lock_option(options.lock, query)
+            source = run.named(source)
             with run.limits(cohorts=1):
                 cohort_id = await run.plan(query, source)
                 await run.recheck()
@@ -162,6 +163,7 @@ async def resume(
         sources = [find_source(cohort) for cohort in cohorts]  # before anything is asked
         run = _Run(destination, dest, options, world, stop)
         with run.ends_badly(), stop:
+            sources = [run.named(source) for source in sources]
             if damaged:
                 destination.ledger.plan_again(damaged, "damaged or gone")
             with run.limits(cohorts=len(cohorts)):
@@ -192,6 +194,8 @@ def landed_series(
 def iter_landed(dest: Path, options: HaulOptions, query: Query, source: Sources) -> Iterator[LandedSeries]:
     """Yield the complete series of the cohort that `query` means."""
     with closing(Ledger.open(place_of(dest, options.state_dir, query.shard).ledger, read_only=True)) as ledger:
+        if ledger.names_by_stem():
+            source = source.buckets()
         mark = fingerprint(query, source, ledger.meta("layout") or "")
         for cohort in ledger.cohorts():
             if cohort.fingerprint == mark:
@@ -247,6 +251,10 @@ class _Run:
         if destination.adopted:
             world.observer(Noticed(f"adopted {destination.adopted} instances that an interrupted run had landed"))
 
+    def named(self, source: Sources) -> Sources:
+        """Return the sources that can name files as this destination does. Raises ConfigError."""
+        return source.buckets() if self._at.name_by(self._options.name_by) == "crdc" else source
+
     @contextmanager
     def limits(self, *, cohorts: int) -> Iterator[None]:
         """End what hauls so many cohorts, cleanly and resumable, once it lasted or brought as much as it may."""
@@ -280,6 +288,7 @@ class _Run:
                 layout=layout,
                 load=Load(place.ledger, place.wal, name, mark, self._timestamp()),
                 requests_per_s=self._options.requests_per_s,
+                quota_bytes=self._options.quota_bytes,
             ),
             self._found,
         )

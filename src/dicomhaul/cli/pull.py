@@ -47,7 +47,7 @@ def pull(
     quota: shared.QuotaOption = None,
     transfers: shared.TransfersOption = None,
     layout: shared.LayoutOption = None,
-    name_by: shared.NameByOption = "sop",
+    name_by: shared.NameByOption = None,
     checksum: shared.ChecksumOption = "stated",
     bwlimit: shared.BwlimitOption = None,
     max_transfer: shared.MaxTransferOption = None,

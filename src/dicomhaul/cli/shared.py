@@ -238,7 +238,7 @@ RecheckOption = Annotated[
 ]
 
 NameByOption = Annotated[
-    Literal["sop", "crdc"],
+    Literal["sop", "crdc"] | None,
     typer.Option(
         "--name-by",
         help="Name files by SOP Instance UID, or as idc-index does by CRDC instance UUID (buckets only).",
@@ -408,7 +408,7 @@ def options_from(
     state_dir: Path | None = None,
     force: bool = False,
     recheck: bool = False,
-    name_by: NameBy = "sop",
+    name_by: NameBy | None = None,
     checksum: Literal["stated", "xxh3"] = "stated",
     bwlimit: str | None = None,
     quota: str | None = None,

@@ -125,6 +125,13 @@ class Sources:
         """What messages call them together."""
         return ", ".join(spec.name for spec in self.specs)
 
+    def buckets(self) -> "Sources":
+        """Return those that are buckets. Raises ConfigError if none is."""
+        specs = tuple(spec for spec in self.specs if spec.profile.kind == "bucket")
+        if not specs:
+            raise ConfigError("--name-by crdc needs IDC's buckets: only their objects have such names")
+        return Sources(",".join(spec.word for spec in specs), specs)
+
     @property
     def offers(self) -> tuple[Offer, ...]:
         """What each of them offers, for the choice of routes."""
@@ -228,7 +235,7 @@ def _profile(word: str) -> Profile:
         return read_profile(path)
     raise ConfigError(
         f"SOURCE {word!r} is neither a URL (http:// or https://), nor a profile file, nor one of: "
-        f"{', '.join(built_in_names())}"
+        f"{', '.join(sorted((IDC, *built_in_names())))}"
     )
 
 

@@ -127,6 +127,7 @@ def read_stdin(content: bytes, monkeypatch: pytest.MonkeyPatch) -> str | None:
     query = shared.query_from(
         targets=["-"], collection=None, modality=None, patient=None, study=None, series=None, instance=None,
         crdc=None, study_date=None, where=None, sql=None, search=None, everything=False, limit_series=None,
+        idc_version=None, license_allow=None, shard=None,
     )  # fmt: skip
     return query.manifest
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomhaul.config.options import QUERY_JSON
-from dicomhaul.config.source import Connection, SourceSpec, idc_release, resolve_source
+from dicomhaul.config.source import Connection, SourceSpec, idc_release, resolve_source, resolve_sources
 from dicomhaul.errors import ConfigError
 from dicomhaul.model import Query
 from dicomhaul.profile import built_in
@@ -46,8 +46,6 @@ def test_a_profile_file_with_a_url(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "complaint"),
     [
-        ("idc", "not in this version"),
-        ("idc-bucket", "not in this version"),
         ("generic", "say which one"),
         ("nonsense", "neither a URL"),
         ("ftp://pacs.example", "neither a URL"),
@@ -153,3 +151,74 @@ def test_specs_are_values() -> None:
     assert resolve_source("http://pacs.example") == SourceSpec(
         "http://pacs.example", "http://pacs.example", built_in("generic")
     )
+
+
+# --- several sources
+
+
+def test_idc_is_its_buckets_and_then_its_proxy() -> None:
+    sources = resolve_sources("idc")
+    assert [spec.name for spec in sources.specs] == ["idc-bucket", "idc-proxy"]
+    assert (sources.word, sources.index) == ("idc-bucket,idc-proxy", "idc")
+
+
+def test_the_copy_of_the_buckets_that_is_meant() -> None:
+    assert resolve_sources("idc", location="gcs").word == "idc-bucket-gcs,idc-proxy"
+    assert resolve_sources("idc-bucket", location="gcs").word == "idc-bucket-gcs"
+    assert resolve_sources("idc-bucket-gcs").word == "idc-bucket-gcs"
+    assert resolve_sources("idc-proxy", location="gcs").word == "idc-proxy"
+
+
+def test_a_list_is_an_order_and_names_each_once() -> None:
+    sources = resolve_sources("idc-google, idc,idc-google")
+    assert sources.word == "idc-google,idc-bucket,idc-proxy"
+    assert [offer.kind for offer in sources.offers] == ["dicomweb", "bucket", "dicomweb"]
+    assert [offer.metered for offer in sources.offers] == [False, False, True]
+    assert sources.offers[0].holds == frozenset({"idc-open-data"})
+
+
+def test_what_the_ledger_keeps_means_the_same_again(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('name = "mine"\nextends = "idc-bucket"\nurl = "http://127.0.0.1:9"\n')
+    sources = resolve_sources(f"{tmp_path}/mine.toml,idc-proxy")
+    assert resolve_sources(sources.word) == sources
+    assert sources.offers[0].kind == "bucket"
+
+
+def test_a_url_or_a_file_may_hold_a_comma(tmp_path: Path) -> None:
+    path = tmp_path / "a,b.toml"
+    path.write_text('name = "mine"\nurl = "http://pacs.example"\n')
+    assert resolve_sources(str(path)).specs[0].profile.name == "mine"
+    assert resolve_sources("http://pacs.example/a,b").specs[0].base_url == "http://pacs.example/a,b"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("idc,http://pacs.example", "only sources that hold IDC"),
+        ("idc,", "empty place"),
+        ("idc,nonsense", "'nonsense' is neither"),
+    ],
+)
+def test_what_cannot_be_combined(words: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        resolve_sources(words)
+
+
+def test_two_of_one_name_cannot_be_told_apart(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.toml").write_text('name = "mine"\nindex = "idc"\nurl = "http://pacs.example"\n')
+    with pytest.raises(ConfigError, match="name of its own"):
+        resolve_sources(f"{tmp_path}/a.toml,{tmp_path}/b.toml")
+
+
+def test_buckets_are_idcs(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('name = "mine"\nkind = "bucket"\nurl = "http://pacs.example"\n')
+    with pytest.raises(ConfigError, match='needs index = "idc"'):
+        resolve_sources(str(path))
+
+
+def test_only_buckets_name_objects() -> None:
+    assert resolve_sources("idc").buckets().word == "idc-bucket"
+    with pytest.raises(ConfigError, match="needs IDC's buckets"):
+        resolve_sources("idc-proxy").buckets()
