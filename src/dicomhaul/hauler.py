@@ -233,6 +233,7 @@ class Hauler:
                 layout=layout,
                 present=present if present is not None and present.is_file() else None,
                 requests_per_s=self._options.requests_per_s,
+                quota_bytes=self._options.quota_bytes,
                 lock=self._options.lock,
             )
         )

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dicomhaul.config.source import resolve_source
+from dicomhaul.config.source import resolve_sources
 from dicomhaul.land.layout import PLAIN_LAYOUT
 from dicomhaul.model import Query, Series, SeriesUID, StudyUID
 from dicomhaul.origin import Catalog, Rule, synthetic_catalog
@@ -24,7 +24,7 @@ def catalog() -> Catalog:
 def child(url: str) -> Iterator["subprocess.Popen[bytes]"]:
     """A child that has been asked to plan all of a server."""
     request = PlanRequest(
-        query=Query(everything=True), source=resolve_source(url), layout=PLAIN_LAYOUT, load=None, requests_per_s=None
+        query=Query(everything=True), source=resolve_sources(url), layout=PLAIN_LAYOUT, load=None, requests_per_s=None
     )
     with subprocess.Popen(
         [sys.executable, "-m", "dicomhaul.planner.child"],

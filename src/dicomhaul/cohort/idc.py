@@ -66,6 +66,11 @@ class IdcCohort:
         self.missing = missing
         self._db = box.db
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is wanted: only of a shard that may be true."""
+        return not self._db.execute("SELECT 1 FROM haul.chosen LIMIT 1").fetchall()
+
     def groups(self, *, size_bounds: Sequence[int] = (), instance_bounds: Sequence[int] = ()) -> list[Group]:
         """Sum up the cohort.
 

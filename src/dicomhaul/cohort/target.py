@@ -85,6 +85,8 @@ def refuse_idc_words(query: Query, collections: Iterable[str]) -> None:
         "--crdc-series-uuid": query.crdc,
         "--where": query.where,
         "--sql": query.sql,
+        "--idc-version": query.idc_version,
+        "--license-allow": query.licenses_allowed,
     }
     for flag, value in idc_only.items():
         if value:

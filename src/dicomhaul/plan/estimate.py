@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from dicomhaul.model import Routing
+
 
 class Group(NamedTuple):
     """Series that a plan treats alike, counted. `None` in a sum means that at least one series states nothing."""
@@ -12,7 +14,7 @@ class Group(NamedTuple):
     collection: str | None
     license: str | None
     modality: str | None
-    route: str
+    routing: Routing
     series: int
     instances: int | None
     size_bytes: int | None
@@ -48,9 +50,10 @@ class Summary:
         collections: amounts by collection ('' where there is none).
         modalities: amounts by modality.
         licenses: series by licence.
-        routes: amounts by route.
-        skipped: reason -> series left out because the destination has them.
-        source: the source that would be asked; None while none has been chosen.
+        routes: amounts by the source that is asked first.
+        reasons: the same, by why it is; in each route the largest first.
+        skipped: reason -> series that would not come: the destination has them, or nobody chosen can give them.
+        source: the sources that would be asked.
         notes: sentences for the reader.
     """
 
@@ -59,8 +62,9 @@ class Summary:
     modalities: dict[str, Amount] = field(default_factory=dict)
     licenses: dict[str, int] = field(default_factory=dict)
     routes: dict[str, Amount] = field(default_factory=dict)
+    reasons: dict[str, dict[str, Amount]] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
-    source: str | None = None
+    source: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -72,21 +76,27 @@ def summarise(
     groups: Iterable[Group],
     *,
     skipped: Counter[str] | None = None,
-    source: str | None = None,
+    source: str = "",
     notes: tuple[str, ...] = (),
 ) -> Summary:
-    """Add groups up, by everything that a plan shows."""
+    """Add groups up, by everything that a plan shows. Those without a route are skipped, for the reason they have."""
     total = Amount()
+    left_out = Counter(skipped)
     collections: dict[str, Amount] = {}
     modalities: dict[str, Amount] = {}
     routes: dict[str, Amount] = {}
+    reasons: dict[str, dict[str, Amount]] = {}
     licenses: Counter[str] = Counter()
     for group in groups:
+        if not group.routing.routes:
+            left_out[group.routing.reason] += group.series
+            continue
         total = total.plus(group)
         for table, key in (
             (collections, group.collection),
             (modalities, group.modality),
-            (routes, group.route),
+            (routes, group.routing.routes[0]),
+            (reasons.setdefault(group.routing.routes[0], {}), group.routing.reason),
         ):
             table[key or ""] = table.get(key or "", Amount()).plus(group)
         if group.license:
@@ -97,10 +107,15 @@ def summarise(
         modalities=dict(sorted(modalities.items())),
         licenses=dict(licenses.most_common()),
         routes=dict(sorted(routes.items())),
-        skipped=dict(skipped or {}),
+        reasons={name: _largest_first(table) for name, table in sorted(reasons.items())},
+        skipped=dict(left_out),
         source=source,
         notes=notes,
     )
+
+
+def _largest_first(table: dict[str, Amount]) -> dict[str, Amount]:
+    return dict(sorted(table.items(), key=lambda item: (-item[1].series, item[0])))
 
 
 # What a destination needs beyond the instances: the ledger (125 bytes an instance, 400 a series), folders, slack of the

@@ -48,7 +48,7 @@ class PlannedLock:
         Raises NotWritable, LedgerError; CohortError if the lock that the cohort came from is damaged.
         """
         base = lock_target(request.query)
-        sources = () if request.source is None else (spec.name for spec in request.source.specs)
+        sources = (spec.name for spec in request.source.specs)
         header = new_header(request.query, source=sources, created=created, release=release)
         with ExitStack() as stack:
             stack.enter_context(closing(self._db))

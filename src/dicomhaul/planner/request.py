@@ -30,7 +30,7 @@ class PlanRequest:
 
     Attributes:
         query: what the user asked for.
-        source: whom to ask; None: the IDC index alone.
+        source: whom to ask.
         lock: write a lock of the cohort there.
         quota_bytes: what the user allows a source with a quota to give a day.
         layout: the template of the folders.
@@ -39,7 +39,7 @@ class PlanRequest:
     """
 
     query: Query
-    source: Sources | None
+    source: Sources
     layout: str
     load: Load | None = None
     present: Path | None = None

@@ -1,11 +1,13 @@
 """The pure decisions: what goes next, whole or singly, what it adds up to, whether it fits."""
 
+from collections import Counter
 from itertools import islice
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dicomhaul.model import Routing
 from dicomhaul.plan.estimate import Amount, Group, Room, shortage, summarise
 from dicomhaul.plan.order import turns, weight
 from dicomhaul.plan.split import REQUEST_COST_BYTES, Ask, ask_again, largest_whole_bytes
@@ -61,7 +63,7 @@ groups = st.builds(
     st.none() | st.sampled_from(["a", "b"]),
     st.none() | st.sampled_from(["CC BY 4.0", "CC BY-NC 3.0"]),
     st.none() | st.sampled_from(["CT", "MR"]),
-    st.sampled_from(["x, whole series", "x, instance by instance"]),
+    st.sampled_from([Routing(("x", "y"), "why"), Routing(("x",), "why else"), Routing(("y",), ""), Routing((), "no")]),
     st.integers(1, 1000),
     counts,
     counts,
@@ -69,20 +71,41 @@ groups = st.builds(
 
 
 @given(st.lists(groups, max_size=8))
-def test_every_table_adds_up_to_the_total(rows: list[Group]) -> None:
-    summary = summarise(rows)
+def test_every_table_adds_up_to_the_total(groups: list[Group]) -> None:
+    summary = summarise(groups, skipped=Counter({"already there": 3}))
+    rows = [group for group in groups if group.routing.routes]
     total = summary.total
     assert total.series == sum(row.series for row in rows)
+    assert sum(summary.skipped.values()) == 3 + sum(row.series for row in groups if not row.routing.routes)
     sizes = [row.size_bytes for row in rows]
     assert total.size_bytes == (None if None in sizes else sum(size or 0 for size in sizes))
     for table in (summary.collections, summary.modalities, summary.routes):
         assert list(table) == sorted(table)
-        assert sum(amount.series for amount in table.values()) == total.series
-        instances = [amount.instances for amount in table.values()]
+    reasons = {(name, reason): each for name, table in summary.reasons.items() for reason, each in table.items()}
+    for amounts in (
+        summary.collections.values(),
+        summary.modalities.values(),
+        summary.routes.values(),
+        reasons.values(),
+    ):
+        assert sum(amount.series for amount in amounts) == total.series
+        instances = [amount.instances for amount in amounts]
         assert (None in instances) == (total.instances is None)
         if total.instances is not None:
             assert sum(count or 0 for count in instances) == total.instances
+    assert set(reasons) == {(row.routing.routes[0], row.routing.reason) for row in rows}
+    for table in summary.reasons.values():
+        assert [amount.series for amount in table.values()] == sorted(
+            (amount.series for amount in table.values()), reverse=True
+        )
     assert sum(summary.licenses.values()) == sum(row.series for row in rows if row.license)
+
+
+def test_what_nobody_can_give_is_skipped_with_its_reason() -> None:
+    group = Group("a", None, "CT", Routing((), "idc-google does not hold the bucket b"), 5, 50, 500)
+    summary = summarise([group])
+    assert summary.skipped == {"idc-google does not hold the bucket b": 5}
+    assert (summary.total, summary.routes, summary.collections) == (Amount(), {}, {})
 
 
 def test_an_amount_as_json() -> None:

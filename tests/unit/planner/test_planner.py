@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dicomhaul import errors
 from dicomhaul.config.options import QUERY_JSON
-from dicomhaul.config.source import Connection, resolve_source
+from dicomhaul.config.source import Connection, resolve_sources
 from dicomhaul.errors import CohortError, ConfigError, HaulError, QuotaExhausted, ServerFailed, SourceDown
 from dicomhaul.land.layout import PLAIN_LAYOUT
 from dicomhaul.model import Query
@@ -44,7 +44,7 @@ SECRET = "never-shown"
 def request_for(url: str, query: Query = EVERYTHING, *, load: Path | None = None) -> PlanRequest:
     return PlanRequest(
         query=query,
-        source=resolve_source(url, profile="generic"),
+        source=resolve_sources(url, profile="generic"),
         layout=PLAIN_LAYOUT,
         load=None if load is None else Load(load, True, "all", "mark", "2024-01-01T00:00:00+00:00"),
     )
@@ -61,8 +61,9 @@ summaries = st.builds(
     modalities=tables,
     licenses=st.dictionaries(st.text(max_size=5), st.integers(0, 9), max_size=3),
     routes=tables,
+    reasons=st.dictionaries(st.text(max_size=5), tables, max_size=2),
     skipped=st.dictionaries(st.text(max_size=5), st.integers(0, 9), max_size=3),
-    source=st.none() | st.text(max_size=9),
+    source=st.text(max_size=9),
     notes=st.lists(st.text(max_size=20), max_size=3).map(tuple),
 )
 
@@ -78,12 +79,12 @@ def test_a_reply_is_one_line_and_comes_back_as_it_was(reply: Reply) -> None:
     assert REPLY_JSON.validate_json(line) == reply
 
 
-@pytest.mark.parametrize("word", ["idc-google", "idc-proxy", f"https://user:{SECRET}@pacs.example/dicom-web"])
+@pytest.mark.parametrize("word", ["idc", "idc-google,idc-proxy", f"https://user:{SECRET}@pacs.example/dicom-web"])
 def test_a_request_comes_back_as_it_was(word: str, tmp_path: Path) -> None:
     connection = Connection(auth="basic", token_file=tmp_path / "token", ca_file=tmp_path / "ca.pem")
     request = PlanRequest(
         Query(targets=("a\nb", "ü"), manifest="x\r\ny", study=("1.2",), limit_series=3),
-        resolve_source(word, connection=connection),
+        resolve_sources(word, connection=connection),
         "{SeriesInstanceUID}",
         Load(tmp_path / "ledger", False, "name", "mark", "now"),
         tmp_path,
@@ -149,11 +150,10 @@ async def test_no_credential_reaches_the_ledger(tmp_path: Path) -> None:
     with origin_thread(made_up_catalog(2), authorization="Basic dTpuZXZlci1zaG93bg==") as origin:
         url = origin.url.replace("//", f"//u:{SECRET}@")
         request = request_for(url, load=path)
-        assert request.source is not None
         await plan(
             PlanRequest(
                 request.query,
-                resolve_source(url, profile="generic", connection=Connection(auth="basic")),
+                resolve_sources(url, profile="generic", connection=Connection(auth="basic")),
                 request.layout,
                 request.load,
             )
@@ -178,7 +178,7 @@ async def test_a_manifest_that_says_everything_needs_no_server(tmp_path: Path) -
     ],
 )
 async def test_what_stopped_the_child_is_raised(query: Query, layout: str, kind: tuple[type[HaulError], ...]) -> None:
-    request = PlanRequest(query, resolve_source("http://127.0.0.1:1", profile="generic"), layout)
+    request = PlanRequest(query, resolve_sources("http://127.0.0.1:1", profile="generic"), layout)
     with pytest.raises(kind):
         await plan(request)
 
@@ -192,7 +192,7 @@ async def test_a_server_that_fails_while_it_is_searched(tmp_path: Path) -> None:
     with origin_thread(made_up_catalog(2, 3), rules=rules) as origin:
         request = PlanRequest(
             EVERYTHING,
-            resolve_source(origin.url, profile=str(profile)),
+            resolve_sources(origin.url, profile=str(profile)),
             PLAIN_LAYOUT,
             Load(path, True, "all", "mark", "now"),
         )
