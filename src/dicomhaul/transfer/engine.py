@@ -28,6 +28,8 @@ _LEASE: Final = 16  # series a question to the ledger hands out
 # keep the slots busy.
 _WORKERS_PER_SLOT: Final = 2
 _PARKED: Final = 1_000  # series that may wait in memory for a quota, while others of their lane move
+_LATE_S: Final = 30.0  # a source's clock may be late; the end of yesterday's quota would cost us all of today's
+_REST_STEP_S: Final = 60.0
 _MOVED: Final = 256  # series that a lane which stopped may put before another one
 
 
@@ -237,7 +239,7 @@ class Engine:
     def _stop(self, road: _Road, error: SourceError) -> None:
         if self._wait and isinstance(error, QuotaExhausted):
             if road.rests_until_s is None:
-                self._observe(SourceStopped(road.lane.name, f"{error}; waiting for 00:00 UTC"))
+                self._observe(SourceStopped(road.lane.name, f"{error}; waiting for that"))
             road.rests_until_s = error.until_s
         elif road.stopped is None:
             road.stopped = error
@@ -248,7 +250,9 @@ class Engine:
         until_s = road.rests_until_s
         if until_s is None:
             return
-        await self._clock.sleep(until_s - self._clock.now())
+        # By the clock on the wall, and in steps: a machine that was suspended wakes up late.
+        while (left_s := until_s + _LATE_S - self._clock.now()) > 0:
+            await self._clock.sleep(min(left_s, _REST_STEP_S))
         if road.rests_until_s == until_s:  # the first who wakes
             road.rests_until_s = None
             road.moved.extend(road.parked)

@@ -124,7 +124,7 @@ async def test_waiting_for_the_quota_goes_on_when_it_opens(bench: Bench) -> None
     bench.source.before = used_up
     assert await bench.run() == {}
     assert bench.states() == {State.LANDED: 40}
-    assert bench.clock.now() == until_s
+    assert bench.clock.now() == until_s + 30.0  # the other side's clock may be late
     assert len(bench.source.asked) <= 40 + 8  # each worker met the end of the quota once
 
 
