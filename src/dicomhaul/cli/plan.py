@@ -126,7 +126,13 @@ def _as_json(summary: "Summary") -> dict[str, Any]:
         "collections": {name: amount.as_json() for name, amount in summary.collections.items() if name},
         "modalities": {name: amount.as_json() for name, amount in summary.modalities.items() if name},
         "licenses": summary.licenses,
-        "routes": {name: amount.as_json() for name, amount in summary.routes.items()},
+        "routes": {
+            name: {
+                **amount.as_json(),
+                "reasons": {reason: part.as_json() for reason, part in summary.reasons[name].items()},
+            }
+            for name, amount in summary.routes.items()
+        },
         "skipped": summary.skipped,
         "source": summary.source,
         "notes": list(summary.notes),
@@ -142,17 +148,15 @@ def _print(summary: "Summary") -> None:
             say(f"{'':<11} ... and {len(table) - _SHOWN:,} more; --json lists them all")
     for name, count in summary.licenses.items():
         say(f"licence:    {name}: {human_count(count, 'series')}")
-    for name, amount in summary.routes.items():
-        say(f"route:      {name}: {_amount(amount)}")
+    for name, reasons in summary.reasons.items():
+        for reason, amount in list(reasons.items())[:_SHOWN]:
+            say(f"route:      {name}: {_amount(amount)}: {reason}")
+        if len(reasons) > _SHOWN:
+            say(f"{'':<11} ... and for {len(reasons) - _SHOWN:,} more reasons; --json lists them all")
     for reason, count in summary.skipped.items():
         say(f"skipped:    {reason}: {human_count(count, 'series')}")
     for note in summary.notes:
         say(f"note:       {note}")
-    if summary.source is None:
-        say(
-            "note:       to pull it, say where from: --source. IDC asks that bulk goes through its public buckets, "
-            "which this version does not read; its proxy has a daily quota."
-        )
 
 
 def _largest(table: "dict[str, Amount]") -> "list[tuple[str, Amount]]":
