@@ -33,8 +33,11 @@ ROOMS: Final = (
     "observe",
     "build",
     "planner",
+    "doctor",
     "run",
+    "merging",
     "verification",
+    "citation",
     "hauler",
     "__init__",
     "origin",
@@ -58,17 +61,21 @@ HOMES: Final = {
     "platformdirs": ("cohort",),
     "psutil": ("record.place", "demo"),
     "pyarrow": ("record.index_parquet", "report"),
-    "pydantic": ("config", "planner", "profile", "origin"),
+    "pydantic": ("cohort.lock", "config", "planner", "profile", "origin"),
     "pydicom": ("origin", "audit.deep"),
     "rich": ("observe", "cli"),
     "tenacity": ("net.retry",),
+    "tomlkit": ("doctor",),
     "typer": ("cli",),
     "xxhash": ("land", "record", "audit"),
     "yarl": ("net.session",),
 }
 
 # Rooms that decide and never do.
-PURE: Final = ("model", "errors", "events", "ports", "wire", "plan", "record.states", "land.layout")
+PURE: Final = (
+    "model", "errors", "events", "ports", "wire", "plan", "record.states", "land.layout", "citation.reference",
+    "citation.bibtex",
+)  # fmt: skip
 NOT_PURE: Final = frozenset(
     {
         "anyio",

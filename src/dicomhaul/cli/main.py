@@ -16,8 +16,10 @@ from typing import Final
 
 import typer
 
+from dicomhaul.cli.cite import cite
 from dicomhaul.cli.demo import demo
 from dicomhaul.cli.harness import FOREIGN_ERRORS
+from dicomhaul.cli.merge import merge
 from dicomhaul.cli.origin import origin
 from dicomhaul.cli.output import complain, emit_json, failed_json
 from dicomhaul.cli.plan import plan
@@ -41,7 +43,7 @@ app = typer.Typer(
     help="Bring cohorts of DICOM instances down from DICOMweb servers: complete, verifiable, resumable.",
     epilog=_EXIT_CODES,
 )
-for command in (plan, pull, resume, status, verify, demo):
+for command in (plan, pull, resume, status, verify, merge, cite, demo):
     app.command(epilog=_EXIT_CODES if command in {pull, resume} else None)(command)
 app.command(hidden=True)(origin)
 

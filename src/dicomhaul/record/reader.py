@@ -88,6 +88,17 @@ class MemberRow(NamedTuple):
     routes: tuple[str, ...]
 
 
+class HeldRow(NamedTuple):
+    """One series of which something has landed, and how much."""
+
+    series: str
+    collection: str | None
+    license: str | None
+    revision: str | None
+    instances: int
+    size_bytes: int
+
+
 _MEMBER_COLUMNS = (
     "s.id, s.series, s.study, s.revision, s.bucket, s.collection, s.patient, s.modality, s.license, s.expected, "
     "s.size_bytes, s.whole, s.state, r.names FROM series s JOIN route r ON r.id = s.route"
@@ -336,6 +347,15 @@ class LedgerReader:
                 {"cohort": cohort_id},
             )
             yield from map(_member_from, rows)
+
+    def iter_held(self) -> Iterator[HeldRow]:
+        """Yield the series of which something has landed."""
+        with guard(self.path):
+            rows = self._db.execute(
+                "SELECT s.series, s.collection, s.license, s.revision, count(*), sum(i.size_bytes) FROM series s "
+                "JOIN instance i ON i.series_id = s.id AND i.state = 1 GROUP BY s.id"
+            )
+            yield from map(HeldRow._make, rows)
 
     def find_series(self, series: str, study: str) -> MemberRow | None:
         """Return one series that is wanted here."""
