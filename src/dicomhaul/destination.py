@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,19 +109,35 @@ def open_destination(dest: Path, state_dir: Path | None = None, shard: Shard | N
         NotWritable, DiskFull: it cannot be written.
     """
     find_place(dest, state_dir, shard)  # before anything is made
-    with hold(dest, state_dir, shard, check=lambda: find_place(dest, state_dir, shard)) as destination:
+    with _locked(dest, state_dir, shard) as (folder, place):
+        find_place(dest, state_dir, shard)  # nobody else can come in any more
+        with _opened(folder, place, state_dir, shard) as destination:
+            yield destination
+
+
+@contextmanager
+def hold_whole(dest: Path, state_dir: Path | None = None) -> Iterator[Destination]:
+    """As `open_destination`, although `dest` may hold shards: for who merges them."""
+    with _locked(dest, state_dir, None) as (folder, place), _opened(folder, place, state_dir, None) as destination:
         yield destination
 
 
 @contextmanager
-def hold(
-    dest: Path,
-    state_dir: Path | None = None,
-    shard: Shard | None = None,
-    *,
-    check: Callable[[], object] = lambda: None,
-) -> Iterator[Destination]:
-    """As `open_destination`, whatever else the destination holds; `check` is called once nobody else can come in."""
+def hold_at_rest(
+    dest: Path, state_dir: Path | None = None, shard: Shard | None = None
+) -> Iterator[tuple[Folder, Place]]:
+    """Hold what is there of `dest`, or of a shard, with nothing left to recover and its ledger closed, to be read.
+
+    Errors as `open_destination`.
+    """
+    with _locked(dest, state_dir, shard) as (folder, place):
+        with _opened(folder, place, state_dir, shard):
+            pass  # what an interrupted run had begun to land is recorded now
+        yield folder, place
+
+
+@contextmanager
+def _locked(dest: Path, state_dir: Path | None, shard: Shard | None) -> Iterator[tuple[Folder, Place]]:
     try:
         str(dest).encode()
     except UnicodeEncodeError:
@@ -134,16 +150,20 @@ def hold(
     except OSError as error:
         raise landing_error(error, f"use {place.folder} for the ledger") from error
     with exclusive(place.lock):
-        check()
-        ledger = Ledger.open(place.ledger, wal=place.wal)
-        try:
-            if place.ledger.stat().st_size <= _CHECKED_LEDGER_BYTES:
-                ledger.check()
-            if state_dir is not None:
-                _check_belongs(ledger, folder)
-            yield Destination(folder, place, ledger, recover(ledger, folder), shard)
-        finally:
-            ledger.close()
+        yield folder, place
+
+
+@contextmanager
+def _opened(folder: Folder, place: Place, state_dir: Path | None, shard: Shard | None) -> Iterator[Destination]:
+    ledger = Ledger.open(place.ledger, wal=place.wal)
+    try:
+        if place.ledger.stat().st_size <= _CHECKED_LEDGER_BYTES:
+            ledger.check()
+        if state_dir is not None:
+            _check_belongs(ledger, folder)
+        yield Destination(folder, place, ledger, recover(ledger, folder), shard)
+    finally:
+        ledger.close()
 
 
 def _check_belongs(ledger: Ledger, folder: Folder) -> None:

@@ -20,8 +20,8 @@ _RUN = "Run"
 _OUTPUT = "Output"
 
 
-def _dest(text: str) -> Path:
-    """An unset variable of a script must not mean the current folder."""
+def dest(text: str) -> Path:
+    """Read DEST: an unset variable of a script must not mean the current folder."""
     if not text:
         raise typer.BadParameter("an empty DEST means nothing; use . for the current folder")
     return Path(text)
@@ -179,7 +179,7 @@ ToOption = Annotated[
         "--download-dir",
         metavar="DEST",
         help="The destination, a folder.",
-        parser=_dest,
+        parser=dest,
         rich_help_panel=_RUN,
     ),
 ]
@@ -191,7 +191,7 @@ PlanToOption = Annotated[
         "--download-dir",
         metavar="DEST",
         help="Plan for this destination.",
-        parser=_dest,
+        parser=dest,
         rich_help_panel=_RUN,
     ),
 ]

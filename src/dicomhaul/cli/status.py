@@ -32,7 +32,7 @@ def status(
         failures = list(ledger.iter_failures(*(cohort.id for cohort in cohorts)))
         last = ledger.last_run()
         parts = [(cohort, ledger.standing(cohort.id)) for cohort in cohorts]
-    report = Report.at_rest(dest, *_state(standing, len(failures)), standing, failures)
+    report = Report.at_rest(dest, *state_of(standing, len(failures)), standing, failures)
     if as_json:
         emit_json(
             {
@@ -73,7 +73,8 @@ def _checks(standing: "Standing") -> str:
     return ", ".join(f"{count:,} by {words[name]}" for name, count in standing.checks_as_json().items() if count)
 
 
-def _state(standing: "Standing", failures: int) -> tuple[RunState, str]:
+def state_of(standing: "Standing", failures: int) -> tuple[RunState, str]:
+    """Return the state of a destination at rest, and why it is not complete."""
     left = standing.series_planned - standing.series_complete - standing.series_failed
     if left:
         return "paused", f"{human_count(left, 'series')} still to come; `dicomhaul resume` goes on"

@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -29,9 +29,12 @@ _UNLINKABLE: Final = frozenset(
 
 
 class Bringer:
-    """Brings files to one destination. `linked`, `copied`: how many so far."""
+    """Brings files to one destination. `linked`, `copied`: how many so far.
 
-    def __init__(self, folder: Folder, *, by_stem: bool) -> None:
+    `by_stem`: whether its files are named by the objects that they came from; asked when they come.
+    """
+
+    def __init__(self, folder: Folder, *, by_stem: Callable[[], bool]) -> None:
         self._folder = folder
         self._by_stem = by_stem
         self.linked = 0
@@ -42,12 +45,12 @@ class Bringer:
 
         Raises LandingError where they cannot be written.
         """
-        left = iter(taken)
+        left, by_stem = iter(taken), self._by_stem()
         while batch := list(islice(left, _BATCH)):
             staged: list[Staged] = []
             in_place: dict[str, None] = {}
             for each in batch:
-                file = instance_file(each.sop, each.stem if self._by_stem else None)
+                file = instance_file(each.sop, each.stem if by_stem else None)
                 source, place = there.path(each.there, file), self._folder.path(each.folder, file)
                 if not _is_there(source, each.size_bytes):
                     yield each.series_id, each.sop

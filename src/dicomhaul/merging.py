@@ -1,0 +1,171 @@
+"""Merging: the shards of a destination become one whole, or several destinations become one more.
+
+hold every ledger, and adopt what crashes left            [destination]
+unite them, and bring the files of other trees before     [record.unite, record.bring]
+that is committed
+index.parquet                                             [run, record]
+remove the shards' folders, which nobody needs any more
+
+Killed at any moment, it leaves the old state or the new, and running it again ends well.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio.from_thread
+
+from dicomhaul import run
+from dicomhaul.config.source import resolve_sources
+from dicomhaul.destination import Destination, find_place, hold_at_rest, hold_whole
+from dicomhaul.errors import ConfigError, LedgerError
+from dicomhaul.land.folder import Folder
+from dicomhaul.land.writer import landing_error
+from dicomhaul.model import Failure, Query, Shard
+from dicomhaul.record.asked import Fingerprint
+from dicomhaul.record.bring import Bringer
+from dicomhaul.record.place import Place, place_of, shards_at
+from dicomhaul.record.reader import Standing
+from dicomhaul.record.unite import Other, United, unite
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What came of it.
+
+    Attributes:
+        dest: the destination that has it all now.
+        standing: what its ledger says.
+        failures: what is missing there, by name.
+        united: what was united.
+        linked: instances whose file the destination shares with another by a hard link.
+        copied: instances that had to be copied, the other destination being on another filesystem.
+    """
+
+    dest: Path
+    standing: Standing
+    failures: tuple[Failure, ...]
+    united: United
+    linked: int
+    copied: int
+
+
+class _Part(NamedTuple):
+    """What is to be merged."""
+
+    dest: Path
+    shard: Shard | None
+
+    def __str__(self) -> str:
+        return str(self.dest) if self.shard is None else f"shard {self.shard} of {self.dest}"
+
+
+def merge(
+    dests: Sequence[str | os.PathLike[str]],
+    to: str | os.PathLike[str] | None = None,
+    *,
+    state_dir: Path | None = None,
+) -> Merged:
+    """Merge the shards of one destination, or several destinations into another one.
+
+    The N shards of one query become one cohort: the same query without a shard, which the same `pull` then finds
+    planned. Of a series that several destinations hold in different revisions, or with other bytes, the one that was
+    asked for last wins; `Merged.united.contested` names it. Merging again changes nothing.
+
+    Args:
+        dests: one destination that was pulled in shards; or, with `to`, any number, sharded or not, which stay as they
+            are.
+        to: the destination to make, or to add to: files are linked into it, or copied where that is impossible.
+        state_dir: where the ledger of the merged destination lives, if not in its `.dicomhaul`.
+
+    Raises:
+        ConfigError: their layouts differ, or it is not said where to.
+        LedgerError: somebody is at work on one of them, or nothing was ever pulled to it.
+        LandingError: the merged destination cannot be written.
+    """
+    target, parts = _parts([Path(dest) for dest in dests], None if to is None else Path(to), state_dir)
+    shared_tree = to is None
+    with ExitStack() as held:
+        places = [held.enter_context(_holding(part, state_dir if shared_tree else None)) for part in parts]
+        at = held.enter_context(hold_whole(target, state_dir))
+        bringer = Bringer(at.folder, by_stem=at.ledger.names_by_stem)
+        united = United()
+        if parts:
+            united = unite(
+                at.ledger,
+                [Other(place.ledger, str(part), shared_tree) for part, (_, place) in zip(parts, places, strict=True)],
+                bring=lambda number, taken: bringer.bring(places[number][0], taken),
+                carry=lambda number, begun: bringer.carry(places[number][0], begun, link=shared_tree),
+                fingerprint=_fingerprint(at),
+            )
+            with anyio.from_thread.start_blocking_portal("asyncio") as portal:  # whoever calls may have a loop
+                portal.call(run.write_index, at)
+            if shared_tree:
+                _remove([place.ledger for _, place in places])  # from now on they are no shards
+        standing = at.ledger.standing()
+        failures = tuple(at.ledger.iter_failures(*(cohort.id for cohort in at.ledger.cohorts())))
+    if shared_tree:
+        _remove([folder for where, place in places for folder in (where.staging.parent, place.folder)])
+    return Merged(target, standing, failures, united, bringer.linked, bringer.copied)
+
+
+def _parts(dests: Sequence[Path], to: Path | None, state_dir: Path | None) -> tuple[Path, list[_Part]]:
+    """Return the destination to make, and of what. Raises ConfigError, LedgerError."""
+    if not dests:
+        raise ConfigError("say what to merge")
+    if to is None:
+        if len(dests) > 1:
+            raise ConfigError("several destinations become another one: say which, with -o")
+        (dest,) = dests
+        shards = shards_at(dest, state_dir)
+        if not shards and not place_of(dest, state_dir).ledger.is_file():
+            raise LedgerError(f"nothing was ever pulled to {dest}")
+        return dest, [_Part(dest, shard) for shard in shards]
+    find_place(to, state_dir)  # it must not hold shards itself
+    parts: dict[tuple[Path, Shard | None], _Part] = {}
+    for dest in dests:
+        if dest.resolve() == to.resolve():
+            raise ConfigError(f"{dest} cannot be merged into itself: -o names another destination")
+        there: list[Shard | None] = list(shards_at(dest))
+        if place_of(dest).ledger.is_file():
+            there.append(None)
+        if not there:
+            raise LedgerError(f"nothing was ever pulled to {dest}")
+        parts |= {(dest.resolve(), shard): _Part(dest, shard) for shard in there}
+    return to, list(parts.values())
+
+
+@contextmanager
+def _holding(part: _Part, state_dir: Path | None) -> Iterator[tuple[Folder, Place]]:
+    with ExitStack() as holding:
+        try:
+            held = holding.enter_context(hold_at_rest(part.dest, state_dir, part.shard))
+        except LedgerError as error:
+            raise LedgerError(f"{part}: {error}") from error
+        yield held
+
+
+def _fingerprint(at: Destination) -> Fingerprint:
+    def tell(query: Query, source: str, profile: str | None) -> str | None:
+        try:
+            sources = resolve_sources(source, profile=profile)
+        except ConfigError:  # the profile's file is gone
+            return None
+        return run.fingerprint(query, sources, at.ledger.meta("layout") or "")
+
+    return tell
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        try:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise landing_error(error, f"remove {path}, which is merged and not needed any more") from error
