@@ -62,12 +62,13 @@ class Sink(Protocol):
         """Begin a part with the bytes that an earlier run left of it; False if they are not what was recorded.
 
         `skim` is given these bytes, a piece at a time, in another thread; whoever wrote it feeds nothing meanwhile.
-        After False the part has not begun. Raises LandingError.
+        After False the part has not begun, what was left of it is deleted, and what `skim` was given counts for
+        nothing. Raises LandingError.
         """
         ...
 
     def suspend(self) -> None:
-        """Leave the open part as it is, for a later exchange or run to go on with, if it is one that is kept."""
+        """Leave the open part as it is, for a later exchange or run to go on with; drop it, if it is none to keep."""
         ...
 
     def write(self, view: memoryview) -> None:
@@ -75,7 +76,10 @@ class Sink(Protocol):
         ...
 
     def wants(self, sop: str) -> bool:
-        """Say whether the part, now known by its SOP Instance UID, is still to be had; False: `discard` it."""
+        """Say whether the open part, now known by its SOP Instance UID, is still to be had; False: `discard` it.
+
+        An object that is there already is thereby known by its stem, see `SettlingSink.stems`.
+        """
         ...
 
     def end(self, identity: Identity) -> None:
@@ -218,5 +222,5 @@ class SettlingSink(Sink, Protocol):
         ...
 
     def abandon(self) -> None:
-        """The exchange was cancelled: keep what is whole, drop the rest, wait for nothing."""
+        """The exchange was cancelled: keep what is whole, `suspend` the rest, wait for nothing."""
         ...

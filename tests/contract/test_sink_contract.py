@@ -1,5 +1,6 @@
 """What every sink owes a source. The folder's is the real one; the one in memory stands in for it in other tests."""
 
+import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -10,7 +11,7 @@ import pytest
 from dicomhaul.events import Tally
 from dicomhaul.land.sink import Batches, FolderSink, staging_names
 from dicomhaul.land.writer import Staged, Writer
-from dicomhaul.model import Job, SeriesUID
+from dicomhaul.model import Check, Job, Partial, SeriesUID, Stated
 from dicomhaul.ports import SettlingSink
 from support.fakes import STUDY, MemorySink, identity, prepared_folder, push
 
@@ -123,3 +124,55 @@ async def test_an_abandoned_sink_waits_for_nothing(adapter: Adapter) -> None:
     await push(other, b"other", identity("4.2"))
     await other.settle()
     assert adapter.content() == {"4.1": b"whole", "4.2": b"other"}
+
+
+def stated(content: bytes, *, stem: str = "one", digest: bytes | None = None) -> Stated:
+    return Stated(stem, len(content), "v1", Check.MD5, digest or hashlib.md5(content, usedforsecurity=False).digest())
+
+
+def put(sink: SettlingSink, what: Stated, content: bytes, sop: str) -> None:
+    sink.begin(what)
+    sink.write(memoryview(content))
+    sink.end(identity(sop))
+
+
+async def test_objects_are_known_by_their_stems(adapter: Adapter) -> None:
+    """Those that came, and those that were there already."""
+    sink = adapter.open(known=["4.2", "4.3"])
+    put(sink, stated(b"abc"), b"abc", "4.1")
+    put(sink, stated(b"abc", stem="two"), b"abc", "4.2")
+    sink.begin(stated(b"abc", stem="three"))
+    assert not sink.wants("4.3")
+    sink.discard()
+    await sink.settle()
+    assert (sink.stems, sink.refused) == ({"one": "4.1", "two": "4.2", "three": "4.3"}, {})
+    assert adapter.content() == {"4.1": b"abc"}
+
+
+async def test_bytes_that_are_not_those_that_are_stated_do_not_land(adapter: Adapter) -> None:
+    sink = adapter.open()
+    put(sink, stated(b"abc", digest=bytes(16)), b"abc", "4.1")
+    put(sink, stated(b"def", stem="two"), b"def", "4.2")
+    await sink.settle()
+    assert set(sink.refused) == {"one"}
+    assert (sink.landed, sink.stems) == ({"4.2": 3}, {"two": "4.2"})
+    assert adapter.content() == {"4.2": b"def"}
+
+
+async def test_a_small_object_that_breaks_off_begins_anew(adapter: Adapter) -> None:
+    sink = adapter.open()
+    sink.suspend()  # nothing is open yet
+    sink.begin(stated(b"whole"))
+    sink.write(memoryview(b"who"))
+    sink.suspend()
+    put(sink, stated(b"whole"), b"whole", "4.1")
+    await sink.settle()
+    assert adapter.content() == {"4.1": b"whole"}
+
+
+async def test_what_is_not_there_is_not_gone_on_with(adapter: Adapter) -> None:
+    sink = adapter.open()
+    assert not await sink.reopen(stated(b"whole"), Partial("one", "v1", "gone.part", 3, bytes(16)), lambda _: None)
+    put(sink, stated(b"whole"), b"whole", "4.1")
+    await sink.settle()
+    assert adapter.content() == {"4.1": b"whole"}

@@ -213,7 +213,10 @@ class MemorySink:
             self._part.append(bytes(view))
 
     def wants(self, sop: str) -> bool:
-        return sop not in self.known and sop not in self.landed
+        wanted = sop not in self.known and sop not in self.landed
+        if not wanted and self._part is not None and self._stated is not None:
+            self.stems[self._stated.stem] = sop
+        return wanted
 
     def end(self, identity: Identity) -> None:
         part, self._part = self._part, None

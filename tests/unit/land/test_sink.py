@@ -3,9 +3,6 @@
 import errno
 import os
 import threading
-from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,70 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dicomhaul.errors import DiskFull, LandingError, NotWritable, WrongInstance
-from dicomhaul.events import Tally
-from dicomhaul.land.sink import BATCH_BYTES, Batches, FolderSink, staging_names
-from dicomhaul.land.writer import Note, Segment, Staged, Writer
-from dicomhaul.model import Job, SeriesUID, SopUID
+from dicomhaul.land.sink import BATCH_BYTES, FolderSink
+from dicomhaul.land.writer import Segment, Staged
 from support.descriptors import open_descriptors
 from support.failing import FailingCalls
-from support.fakes import STUDY, identity, prepared_folder, push
+from support.fakes import identity, push
+from support.landing import BATCHES, open_bench
 
 pytestmark = pytest.mark.anyio
-
-SERIES = SeriesUID("1.1")
-BATCHES = 4
-
-
-@dataclass
-class Bench:
-    """A writer thread on a staging folder, and what it has staged."""
-
-    staging: Path
-    staged: dict[str, Staged] = field(default_factory=dict)
-    tally: Tally = field(default_factory=Tally)
-    batches: Batches = field(default_factory=lambda: Batches(BATCHES))
-    names: Iterator[str] = field(default_factory=staging_names)
-    notes: list[Note] = field(default_factory=list)
-    writer: Writer = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.writer = Writer(self.staging, self._take, self.notes.append)
-
-    def _take(self, batch: list[Staged]) -> None:
-        assert threading.current_thread() is self.writer
-        self.staged |= {each.sop: each for each in batch}
-
-    def sink(
-        self, *, sop: str | None = None, known: Collection[str] = (), batch_bytes: int = BATCH_BYTES
-    ) -> FolderSink:
-        return FolderSink(
-            Job(7, STUDY, SERIES, None if sop is None else SopUID(sop)),
-            "a/b",
-            known=known,
-            writer=self.writer,
-            batches=self.batches,
-            names=self.names,
-            tally=self.tally,
-            batch_bytes=batch_bytes,
-        )
-
-    def content(self) -> dict[str, bytes]:
-        return {sop: (self.staging / each.name).read_bytes() for sop, each in self.staged.items()}
-
-    def leftovers(self) -> set[str]:
-        return {path.name for path in self.staging.iterdir()} - {each.name for each in self.staged.values()}
-
-
-@asynccontextmanager
-async def open_bench(folder: Path) -> AsyncIterator[Bench]:
-    bench = Bench(prepared_folder(folder).staging)
-    bench.writer.start()
-    try:
-        yield bench
-    finally:
-        bench.writer.close()
-        await anyio.to_thread.run_sync(bench.writer.join)
-    assert bench.leftovers() == set()
 
 
 async def test_parts_become_staged_files(tmp_path: Path) -> None:
