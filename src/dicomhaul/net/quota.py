@@ -167,7 +167,9 @@ class Quota:
                     await self._ask(read)
             else:
                 raise quota_used_up(
-                    f"{self._host}: {self.used_bytes:,} of {limit:,} bytes a day are used", self._clock.now()
+                    f"{self._host}: {self.used_bytes:,} of {limit:,} bytes a day are used, the next answer may have "
+                    f"{size:,}",
+                    self._clock.now(),
                 )
         ticket = Ticket(size, self._own)
         self._tickets.add(ticket)

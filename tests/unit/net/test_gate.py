@@ -17,6 +17,7 @@ from dicomhaul.errors import (
 )
 from dicomhaul.events import Event, GateClosed, Tally
 from dicomhaul.net.gate import Gate
+from dicomhaul.net.line import Line
 from dicomhaul.net.pace import Pace
 from support.clock import FakeClock
 
@@ -280,3 +281,59 @@ async def test_a_success_opens_a_gate_that_a_failing_host_closed_without_waiting
             await anyio.lowlevel.checkpoint()
             bench.gate.succeeded()
     assert bench.clock.monotonic() == 0.0
+
+
+async def test_nothing_begins_after_the_first_end_of_a_quota_and_what_began_completes() -> None:
+    """429 from IDC's proxy: not one more of those that wait."""
+    bench = Bench(at_once=4)
+    began: list[float] = []
+    completed = 0
+    ended: list[str] = []
+
+    async def request(number: int) -> None:
+        nonlocal completed
+        try:
+            async with bench.gate.slot() as began_at:
+                began.append(began_at)
+                await bench.clock.sleep(1.0 + number % 4)
+                if number == 0:
+                    error = QuotaExhausted("429", until_s=bench.clock.now() + 3600.0)
+                    bench.gate.failed(error, job="job", began_at=began_at)
+                    raise error
+                completed += 1
+                bench.gate.succeeded()
+        except QuotaExhausted as error:
+            ended.append(str(error))
+
+    async with anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(request, number)
+    assert len(began) == 4
+    assert completed == 3
+    assert ended == ["429"] * 17
+
+
+async def test_a_slow_line_lets_fewer_run_at_once() -> None:
+    bench = Bench(at_once=8)
+    line = Line(clock=bench.clock, rate_at=lambda _minute: 32 << 10)
+    gate = Gate(
+        "pacs",
+        pace=Pace(start=8, ceiling=8, per_s=None),
+        clock=bench.clock,
+        observer=bench.events.append,
+        tally=bench.tally,
+        line=line,
+    )
+    most = 0
+
+    async def request() -> None:
+        nonlocal most
+        async with gate.slot():
+            most = max(most, gate.statistics().running)
+            await bench.clock.sleep(1.0)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(6):
+            group.start_soon(request)
+    assert most == 2
+    assert gate.statistics().at_once == 2

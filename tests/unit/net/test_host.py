@@ -12,16 +12,19 @@ from dicomhaul.errors import (
     Disconnected,
     HaulError,
     NotFound,
+    QuotaExhausted,
     ServerFailed,
     SourceDown,
     Throttled,
     TransferError,
     Unauthorized,
+    Unsupported,
 )
 from dicomhaul.events import Event, Retrying, Tally
 from dicomhaul.net.gate import Gate
 from dicomhaul.net.host import Host
 from dicomhaul.net.pace import Pace
+from dicomhaul.net.quota import Quota
 from dicomhaul.net.retry import Retry
 from dicomhaul.net.session import Session
 from dicomhaul.profile import built_in
@@ -33,7 +36,7 @@ pytestmark = pytest.mark.anyio
 class Bench:
     """A host without a session: the calls of these tests fail by themselves."""
 
-    def __init__(self, *, attempts: int = 5, at_once: int = 4) -> None:
+    def __init__(self, *, attempts: int = 5, at_once: int = 4, quota_bytes: int | None = None) -> None:
         self.clock = FakeClock()
         self.events: list[Event] = []
         self.tally = Tally()
@@ -53,6 +56,7 @@ class Bench:
             profile=built_in("generic"),
             observer=self.events.append,
             tally=self.tally,
+            quota=None if quota_bytes is None else Quota("pacs", limit_bytes=quota_bytes, clock=self.clock),
         )
 
     @property
@@ -282,3 +286,74 @@ async def test_a_cancelled_attempt_leaves_nothing_behind() -> None:
         group.cancel_scope.cancel()
     assert bench.gate.statistics().running == 0
     assert bench.tally.retries == 0
+
+
+def bringing(bench: Bench, size_bytes: int, *errors: HaulError) -> Callable[[int], Awaitable[int]]:
+    """A call that brings so many bytes each time, and fails with these first."""
+    left = list(errors)
+
+    async def call(number: int) -> int:
+        assert bench.host.quota is not None
+        await bench.clock.sleep(1.0)
+        bench.host.quota.came(size_bytes)
+        if left:
+            raise left.pop(0)
+        return number
+
+    return call
+
+
+async def test_what_was_brought_in_vain_counts_and_another_try_has_to_fit_too() -> None:
+    bench = Bench(quota_bytes=250)
+    cut = Disconnected("cut")
+    assert await bench.host.attempt(bringing(bench, 100, cut), label="a", size_bytes=100) == 2
+    with pytest.raises(QuotaExhausted, match="pacs: 200 of 250 bytes a day are used"):
+        await bench.host.attempt(bringing(bench, 100), label="b", size_bytes=100)
+
+
+async def test_once_the_quota_is_used_up_even_the_smallest_gets_the_same_and_a_new_day_opens_it() -> None:
+    bench = Bench(quota_bytes=250)
+    await bench.host.attempt(bringing(bench, 200), label="a", size_bytes=200)
+    for size_bytes in (100, 1):
+        with pytest.raises(QuotaExhausted, match="200 of 250") as raised:
+            await bench.host.attempt(bringing(bench, size_bytes), label="b", size_bytes=size_bytes)
+    bench.clock.advance(raised.value.until_s - bench.clock.now())
+    assert await bench.host.attempt(bringing(bench, 100), label="b", size_bytes=100) == 1
+
+
+async def test_who_waits_for_the_quota_holds_no_slot() -> None:
+    bench = Bench(quota_bytes=310, at_once=2)
+    running: list[int] = []
+
+    async def small() -> None:
+        await bench.clock.sleep(0.5)
+        running.append(bench.gate.statistics().running)
+        await bench.host.attempt(bringing(bench, 10), label="small", size_bytes=10)
+        running.append(int(bench.clock.monotonic() * 10))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: bench.host.attempt(bringing(bench, 100), label="a", size_bytes=200))
+        group.start_soon(lambda: bench.host.attempt(bringing(bench, 100), label="b", size_bytes=200))
+        group.start_soon(small)
+    assert running == [1, 15]  # it ran beside the first while the second waited
+
+
+async def test_what_is_larger_than_a_day_is_refused_as_that_job_s_own_trouble() -> None:
+    bench = Bench(quota_bytes=250)
+    with pytest.raises(Unsupported) as raised:
+        await bench.host.attempt(bringing(bench, 300), label="series 1", size_bytes=300)
+    assert (raised.value.job, raised.value.source, raised.value.attempt) == ("series 1", "pacs", 1)
+    assert await bench.host.attempt(bringing(bench, 100), label="b", size_bytes=100) == 1
+
+
+async def test_the_quota_is_given_back_by_who_is_cancelled() -> None:
+    bench = Bench(quota_bytes=250)
+
+    async def forever(_number: int) -> None:
+        await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: bench.host.attempt(forever, label="a", size_bytes=200))
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    assert await bench.host.attempt(bringing(bench, 250), label="b", size_bytes=250) == 1

@@ -68,6 +68,7 @@ def test_the_day_s_quota_ends_at_midnight_utc() -> None:
     error = verdict(429, "idc-proxy")
     assert isinstance(error, QuotaExhausted)
     assert error.until_s == MIDNIGHT_S
+    assert str(error).endswith("the day's quota is used up until 2015-10-22 00:00 UTC")
 
 
 @pytest.mark.parametrize("status", [429, 503])
