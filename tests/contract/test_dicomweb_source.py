@@ -15,6 +15,7 @@ from dicomhaul.errors import (
     HaulError,
     NotDicom,
     NotFound,
+    ServerFailed,
     Truncated,
     Unsupported,
     WrongInstance,
@@ -233,3 +234,33 @@ async def test_a_server_that_cannot_be_searched_lists_nothing(tmp_path: Path) ->
         async with open_source(origin.url, profile=str(profile)) as source:
             assert await source.inventory(SERIES) is None
         assert origin.requests == []
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "kind"),
+    [(31_000_000, Unsupported), (None, Unsupported), (1_000_000, ServerFailed)],
+)
+async def test_a_failure_near_the_largest_answer_is_no_failure_of_its_parts(
+    size_bytes: int | None, kind: type[HaulError]
+) -> None:
+    """IDC's proxy answers 500 for what is over 32 MB, as it does when Google is busy: again, then singly."""
+    job = Job(1, STUDY, SeriesUID("1.1"), None, 60, size_bytes)
+    async with (
+        open_loopback(lambda _: ok(status="500 Internal Server Error")) as server,
+        open_source(server.url(), profile="idc-proxy") as source,
+    ):
+        with pytest.raises(kind, match="500"):
+            await source.exchange(job, MemorySink(job, (), {}))
+    asked = [each.target for each in server.asked if each.target != "/quota_usage"]
+    assert len(asked) == built_in("idc-proxy").limits.attempts
+
+
+async def test_an_instance_that_fails_and_a_server_without_a_largest_answer_fail_as_they_do() -> None:
+    one = Job(1, STUDY, SeriesUID("1.1"), SopUID("4.1"), None, 31_000_000)
+    for job, profile in ((one, "idc-proxy"), (HAND_JOB, "orthanc")):
+        async with (
+            open_loopback(lambda _: ok(status="500 Internal Server Error")) as server,
+            open_source(server.url(), profile=profile) as source,
+        ):
+            with pytest.raises(ServerFailed):
+                await source.exchange(job, MemorySink(job, (), {}))
