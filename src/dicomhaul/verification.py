@@ -10,10 +10,10 @@ from pathlib import Path
 from dicomhaul.audit.deep import ExpectedInstance, verify_deep
 from dicomhaul.audit.findings import Checked, Expected, Finding, Problem
 from dicomhaul.audit.tree import verify_tree
+from dicomhaul.destination import find_place
 from dicomhaul.land.folder import instance_path
-from dicomhaul.model import Failure
+from dicomhaul.model import Failure, Shard
 from dicomhaul.record.ledger import Ledger
-from dicomhaul.record.place import place_of
 from dicomhaul.record.reader import Standing
 
 
@@ -59,6 +59,7 @@ def verify(
     *,
     deep: bool = False,
     state_dir: Path | None = None,
+    shard: Shard | None = None,
     checked: Checked | None = None,
     found: Callable[[Finding], None] = lambda _: None,
 ) -> Verification:
@@ -68,16 +69,20 @@ def verify(
         dest: the destination.
         deep: parse every instance with pydicom, too, in worker processes.
         state_dir: where its ledger lives, if not in `DEST/.dicomhaul`.
+        shard: which part of it, where it was pulled in shards that are not merged; others' files are not looked at.
         checked: totals that grow while it runs.
         found: is told each finding as it is made.
 
-    Raises LedgerError if there is no ledger or it is damaged; NotWritable if the destination cannot be listed.
+    Raises ConfigError for shards that are not merged and none is named; LedgerError if there is no ledger or it is
+    damaged; NotWritable if the destination cannot be listed.
     """
     root, began = Path(dest), time.monotonic()
     checked = checked if checked is not None else Checked()
     findings: list[Finding] = []
-    with closing(Ledger.open(place_of(root, state_dir).ledger, read_only=True)) as ledger:
+    with closing(Ledger.open(find_place(root, state_dir, shard).ledger, read_only=True)) as ledger:
         for finding in verify_tree(root, _expected(ledger), checked=checked):
+            if shard is not None and finding.problem is Problem.FOREIGN:
+                continue  # another shard's
             findings.append(finding)
             found(finding)
         if deep:

@@ -1,8 +1,5 @@
 """Shards: several jobs fill one destination at the same time, or one each, and become one whole."""
 
-import json
-import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -76,3 +73,64 @@ def test_two_jobs_fill_one_destination_at_the_same_time(
     status = run_command("status", dest, "--json").json
     assert [(each["series_planned"], each["series_complete"]) for each in status["cohorts"]] == [(len(SIZES),) * 2]
     assert run_command("verify", dest, "--json").code == 0
+
+
+def test_what_is_not_merged_is_not_taken_for_the_whole(words: list[Word], tmp_path: Path) -> None:
+    dest = tmp_path / "d"
+    assert run_command("pull", *words, "--shard", "1/3", "-o", dest).code == 0
+    for refused in (
+        ["pull", *words, "-o", dest],
+        ["plan", *words, "-o", dest],
+        ["pull", *words, "--shard", "1/2", "-o", dest],
+        ["resume", dest],
+        ["verify", dest],
+    ):
+        done = run_command(*refused)
+        assert (done.code, "dicomhaul merge" in done.complaint, "1/3" in done.complaint) == (2, True, True)
+    status = run_command("status", dest, "--json")
+    assert (status.code, status.json["state"], status.json["shards_absent"]) == (4, "paused", ["2/3", "3/3"])
+    assert [(each["shard"], each["state"]) for each in status.json["shards"]] == [("1/3", "complete")]
+    assert "shard 1/3: complete" in run_command("status", dest).stdout
+    assert run_command("status", dest, "--shard", "1/3").code == 0
+    assert run_command("resume", dest, "--shard", "1/3", "--json").json["state"] == "complete"
+
+    assert run_command("pull", *words, "--shard", "2/3", "-o", dest).code == 0
+    checked = run_command("verify", dest, "--shard", "1/3", "--json")
+    assert (checked.code, checked.json["foreign"]) == (0, [])
+    mine = next(path for path in dest.rglob("*.dcm") if shard_of(path.parent.name, 3) == 1)
+    mine.write_bytes(b"broken")
+    assert run_command("verify", dest, "--shard", "2/3").code == 0
+    assert run_command("verify", dest, "--shard", "1/3").code == 3
+    assert run_command("verify", dest, "--shard", "1/3", "--repair").code == 0
+
+    incomplete = run_command("merge", dest, "--json")
+    assert (incomplete.code, len(incomplete.json["notes"]), "3/3" in incomplete.json["notes"][0]) == (0, 1, True)
+    whole = run_command("pull", *words, "--shard", "3/3", "-o", dest)
+    assert (whole.code, "as a whole" in whole.complaint) == (2, True)
+    rest = run_command("pull", *words, "-o", dest)
+    assert (rest.code, rest.json["instances_present"]) == (0, sum(SIZES))
+    assert 0 < rest.json["instances_landed"] < sum(SIZES)
+
+
+def test_a_destination_for_each_shard(words: list[Word], origin: Origin, catalog: Catalog, tmp_path: Path) -> None:
+    parts, out = [tmp_path / "a", tmp_path / "b", tmp_path / "c"], tmp_path / "out"
+    pull_shards(words, *parts)
+    before = [read_tree(part) for part in parts]
+    merged = run_command("merge", *parts, "-o", out, "--json")
+    assert (merged.code, merged.json["instances_linked"], merged.json["instances_copied"]) == (0, sum(SIZES), 0)
+    assert read_tree(out) == expected_tree(catalog)
+    assert_recorded(out, expected_tree(catalog))
+    again = run_command("merge", *parts, "-o", out, "--json")
+    assert (again.code, again.json["instances_linked"], again.json["contested"]) == (0, 0, [])
+    assert_recorded(out, expected_tree(catalog))
+    assert [read_tree(part) for part in parts] == before
+    origin.requests.clear()
+    done = run_command("pull", *words, "-o", out)
+    assert (done.code, done.json["instances_landed"], origin.requests) == (0, 0, [])
+    # What is written anew in one tree leaves the other alone.
+    path = next(path for path in out.rglob("*.dcm"))
+    path.unlink()
+    path.write_bytes(b"broken")
+    assert run_command("verify", out, "--repair").code == 0
+    assert [read_tree(part) for part in parts] == before
+    assert run_command("verify", *parts[:1]).code == 2  # it holds a shard

@@ -1,20 +1,29 @@
 """`dicomhaul status`: where a destination stands, from its ledger alone."""
 
 from contextlib import closing
-from typing import TYPE_CHECKING
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import typer
 
 from dicomhaul.cli import shared
 from dicomhaul.cli.output import EXIT_CODES, emit_json, human_bytes, human_count, print_failures, say
+from dicomhaul.model import Failure, Shard
+from dicomhaul.plan.shard import parse_shard
 from dicomhaul.report import Report, RunState
 
 if TYPE_CHECKING:
     from dicomhaul.record.reader import Standing
 
+_SHOWN_SHARDS: Final = 4
+
 
 def status(
-    dest: shared.Destination, state_dir: shared.StateDirOption = None, as_json: shared.JsonOption = False
+    dest: shared.Destination,
+    shard: shared.ShardOption = None,
+    state_dir: shared.StateDirOption = None,
+    as_json: shared.JsonOption = False,
 ) -> None:
     """Say where DEST stands; asks no server. Exit 0 if everything is there, 3 if something failed, 4 if work is left.
 
@@ -23,10 +32,14 @@ def status(
       dicomhaul status data
       dicomhaul status data --json
     """
-    from dicomhaul.record.ledger import Ledger  # noqa: PLC0415 - sqlite and pydantic, which --help need not wait for
-    from dicomhaul.record.place import place_of  # noqa: PLC0415
+    from dicomhaul.destination import find_place  # noqa: PLC0415 - sqlite and pydantic, which --help need not wait for
+    from dicomhaul.record.ledger import Ledger  # noqa: PLC0415
+    from dicomhaul.record.place import shards_at  # noqa: PLC0415
 
-    with closing(Ledger.open(place_of(dest, state_dir).ledger, read_only=True)) as ledger:
+    if shard is None and (shards := shards_at(dest, state_dir)):
+        _show_shards(dest, state_dir, shards, as_json=as_json)
+    place = find_place(dest, state_dir, None if shard is None else parse_shard(shard))
+    with closing(Ledger.open(place.ledger, read_only=True)) as ledger:
         standing = ledger.standing()
         cohorts = ledger.cohorts()
         failures = list(ledger.iter_failures(*(cohort.id for cohort in cohorts)))
@@ -63,6 +76,63 @@ def status(
             say(f"  {cohort.name}: {part.series_complete:,} of {part.series_planned:,} series, from {cohort.source}")
         if last is not None:
             say(f"  last run: {last[0]}, {last[2] or 'not ended, or killed'}")
+        print_failures(failures)
+    raise typer.Exit(EXIT_CODES[report.state])
+
+
+def _show_shards(dest: Path, state_dir: Path | None, shards: "list[Shard]", *, as_json: bool) -> NoReturn:
+    """Say where each shard stands, and all together; a shard that nobody began is work that is left."""
+    from dicomhaul.record.ledger import Ledger  # noqa: PLC0415 - as above
+    from dicomhaul.record.place import place_of  # noqa: PLC0415
+
+    standings: list[Standing] = []
+    failures: list[Failure] = []
+    table: list[dict[str, Any]] = []
+    for shard in shards:
+        with closing(Ledger.open(place_of(dest, state_dir, shard).ledger, read_only=True)) as ledger:
+            standing = ledger.standing()
+            failed = list(ledger.iter_failures(*(cohort.id for cohort in ledger.cohorts())))
+        standings.append(standing)
+        failures += failed
+        table.append(
+            {
+                "shard": str(shard),
+                "state": state_of(standing, len(failed))[0],
+                "series_planned": standing.series_planned,
+                "series_complete": standing.series_complete,
+                "series_failed": standing.series_failed,
+                "instances_present": standing.instances_present,
+                "bytes_present": standing.bytes_present,
+            }
+        )
+    absent = [
+        f"{number}/{of}"
+        for of in sorted({shard.of for shard in shards})
+        for number in range(1, of + 1)
+        if Shard(number, of) not in shards
+    ]
+    total = reduce(lambda one, other: one.plus(other), standings)
+    state, reason = state_of(total, len(failures))
+    if absent:
+        some = ", ".join(absent[:_SHOWN_SHARDS]) + (", ..." if len(absent) > _SHOWN_SHARDS else "")
+        state, reason = "paused", f"{human_count(len(absent), 'shards')} not begun here: {some}"
+    report = Report.at_rest(dest, state, reason, total, failures)
+    if as_json:
+        emit_json({**report.as_json(), "bytes_present": total.bytes_present, "shards": table, "shards_absent": absent})
+    else:
+        say(
+            f"{report.state}: {report.series_complete:,} of {human_count(report.series_planned, 'series')} complete, "
+            f"{human_count(total.instances_present, 'instances')} ({human_bytes(total.bytes_present)}) present, "
+            f"in {human_count(len(shards), 'shards')}"
+        )
+        for each in table:
+            say(
+                f"  shard {each['shard']}: {each['state']}: {each['series_complete']:,} of "
+                f"{each['series_planned']:,} series, {human_count(each['instances_present'], 'instances')}"
+            )
+        if reason:
+            say(f"  {reason}")
+        say(f"  when all have ended: dicomhaul merge {dest}")
         print_failures(failures)
     raise typer.Exit(EXIT_CODES[report.state])
 

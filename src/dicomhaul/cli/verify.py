@@ -10,9 +10,11 @@ from dicomhaul.cli import shared
 from dicomhaul.cli.output import EXIT_CODES, emit_json, human_bytes, human_count, say, tell
 from dicomhaul.cli.pull import finish
 from dicomhaul.cli.watch import Watching
+from dicomhaul.plan.shard import parse_shard
 from dicomhaul.report import Report
 
 if TYPE_CHECKING:
+    from dicomhaul.model import Shard
     from dicomhaul.verification import Verification
 
 
@@ -29,6 +31,7 @@ def verify(
     client_key: shared.ClientKeyOption = None,
     tpslimit: shared.TpsOption = None,
     transfers: shared.TransfersOption = None,
+    shard: shared.ShardOption = None,
     state_dir: shared.StateDirOption = None,
     as_json: shared.JsonOption = False,
     quiet: shared.QuietOption = False,
@@ -43,16 +46,19 @@ def verify(
     """
     from dicomhaul.verification import verify as verify_dest  # noqa: PLC0415 - xxhash and threads, not for --help
 
+    part = None if shard is None else parse_shard(shard)
     found = verify_dest(
         dest,
         deep=deep,
         state_dir=state_dir,
+        shard=part,
         found=lambda finding: None if quiet else tell(f"{finding.problem}: {finding.path} {finding.detail}".rstrip()),
     )
     if repair and found.damaged:
         _repair(
             dest,
             found,
+            part,
             source=source,
             profile=profile,
             connection=shared.connection_from(
@@ -108,6 +114,7 @@ def _report(found: "Verification") -> Report:
 def _repair(
     dest: Path,
     found: "Verification",
+    shard: "Shard | None",
     *,
     source: str | None,
     profile: str | None,
@@ -122,4 +129,6 @@ def _repair(
     watching = Watching(quiet=quiet)
     hauler = Hauler(source, profile=profile, connection=connection, options=options, observer=watching.hear)
     tell(f"bringing {human_count(len(found.damaged), 'instances')} again")
-    finish(hauler, watching, lambda: hauler.resume(dest, damaged=found.damaged, check=False), as_json=as_json)
+    finish(
+        hauler, watching, lambda: hauler.resume(dest, damaged=found.damaged, shard=shard, check=False), as_json=as_json
+    )

@@ -122,6 +122,20 @@ class Standing:
         """Return `checks` as `--json` lists them, the strongest first."""
         return {check.name.lower(): self.checks[check] for check in reversed(Check)}
 
+    def plus(self, other: "Standing") -> "Standing":
+        """Return where both stand together."""
+        expected = (self.instances_expected, other.instances_expected)
+        return Standing(
+            self.series_planned + other.series_planned,
+            self.series_complete + other.series_complete,
+            self.series_failed + other.series_failed,
+            None if expected[0] is None or expected[1] is None else expected[0] + expected[1],
+            self.instances_present + other.instances_present,
+            self.instances_failed + other.instances_failed,
+            self.bytes_present + other.bytes_present,
+            {check: self.checks[check] + other.checks[check] for check in Check},
+        )
+
 
 @contextmanager
 def guard(path: Path) -> Iterator[None]:
