@@ -150,7 +150,7 @@ def _print(summary: "Summary") -> None:
         say(f"licence:    {name}: {human_count(count, 'series')}")
     for name, reasons in summary.reasons.items():
         for reason, amount in list(reasons.items())[:_SHOWN]:
-            say(f"route:      {name}: {_amount(amount)}: {reason}")
+            say(f"route:      {name}: {_amount(amount)} - {reason}")
         if len(reasons) > _SHOWN:
             say(f"{'':<11} ... and for {len(reasons) - _SHOWN:,} more reasons; --json lists them all")
     for reason, count in summary.skipped.items():

@@ -26,8 +26,7 @@ def plan_on_idc(sheet: Sheet) -> Summary:
     with open_idc(query, notice=sheet.notes.append) as cohort:
         reason = f"the index of IDC v{cohort.idc_version} does not have it"
         sheet.missing = [failure_of(entry, reason) for entry in cohort.missing]
-        if query.shard is not None and cohort.empty:
-            sheet.notes.append(f"shard {query.shard} of this cohort is empty")
+        _tell_empty(sheet, empty=cohort.empty)
         request = sheet.request
         if request.load is None and request.present is None and request.lock is None:
             groups = _groups(sheet, cohort)
@@ -44,7 +43,14 @@ def _plan_locked(sheet: Sheet, lock: Path) -> Summary:
                 f"{cohort.moved:,} of the locked series are not the present revision in the installed index: "
                 "only the buckets still have them"
             )
+        _tell_empty(sheet, empty=cohort.empty)
         return sheet.rows(_placed(sheet, cohort))
+
+
+def _tell_empty(sheet: Sheet, *, empty: bool) -> None:
+    shard = sheet.request.query.shard
+    if shard is not None and empty:
+        sheet.notes.append(f"shard {shard} of this cohort is empty")
 
 
 def _groups(sheet: Sheet, cohort: IdcCohort) -> list[Group]:
@@ -68,6 +74,10 @@ def _groups(sheet: Sheet, cohort: IdcCohort) -> list[Group]:
 
 
 def _placed(sheet: Sheet, cohort: IdcCohort | LockedCohort) -> Iterator[list[Series]]:
+    if sheet.request.load is None:  # nobody asks for folders
+        for batch in cohort.iter_rows():
+            yield [row for row, _ in batch]
+        return
     folder = sheet.layout.folder
     for batch in cohort.iter_rows(fields=sheet.layout.fields):
         yield [row._replace(folder=folder(values)) for row, values in batch]

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dicomhaul.model import Routing, Series
 from dicomhaul.plan.route import Offer, Traits, route, traits_of
 
+# The choices for series of one kind, from the first on, each with the source whose quota it needs.
+_Ladder = list[tuple[Routing, str | None]]
+
 
 class Router:
     """Chooses routes.
@@ -18,7 +21,7 @@ class Router:
     Args:
         offers: the sources, as the user prefers them.
         left: says how many bytes a source with a quota still gives today; None: nobody knows. Asked when it first
-            matters, and once.
+            matters.
 
     Attributes:
         size_bounds, instance_bounds: bytes of a series, and of its average instance; series that lie between the same
@@ -31,7 +34,7 @@ class Router:
         self._metered = {offer.name for offer in offers if offer.metered}
         self._ask_left = left
         self._left: dict[str, int | None] = {}
-        self._known: dict[tuple[object, ...], Routing] = {}
+        self._ladders: dict[tuple[object, ...], _Ladder] = {}
         self.size_bounds = _bounds(offer.whole_bytes for offer in offers if offer.kind == "dicomweb")
         self.instance_bounds = _bounds(offer.response_bytes for offer in offers)
         self.overran = False
@@ -43,23 +46,31 @@ class Router:
 
     def choose(self, traits: Traits, need_bytes: int) -> Routing:
         """Return the routes of series with these traits, which are expected to weigh `need_bytes` together."""
-        used_up: frozenset[str] = frozenset()
-        while True:
-            routing = self._choose(traits, used_up)
-            if len(routing.routes) < 2 or routing.routes[0] not in self._metered - used_up:
+        bucket, whole, prior, size, average = traits
+        key = (
+            bucket,
+            whole,
+            prior,
+            bisect_left(self.size_bounds, size or 0),
+            bisect_left(self.instance_bounds, average or 0),
+        )
+        ladder = self._ladders.get(key)
+        if ladder is None:
+            ladder = self._ladders[key] = self._ladder(traits)
+        for routing, metered in ladder:
+            if metered is None or self._take(metered, need_bytes):
                 return routing
-            if self._take(routing.routes[0], need_bytes):
-                return routing
-            used_up |= {routing.routes[0]}
+        raise AssertionError("the last choice needs no quota")
 
-    def _choose(self, traits: Traits, used_up: frozenset[str]) -> Routing:
-        size = bisect_left(self.size_bounds, traits.size_bytes or 0)
-        average = bisect_left(self.instance_bounds, traits.instance_bytes or 0)
-        key = (traits.bucket, traits.whole, traits.prior, size, average, used_up)
-        routing = self._known.get(key)
-        if routing is None:
-            routing = self._known[key] = route(self._offers, traits, used_up=used_up)
-        return routing
+    def _ladder(self, traits: Traits) -> _Ladder:
+        ladder: _Ladder = []
+        used_up: set[str] = set()
+        while True:
+            routing = route(self._offers, traits, used_up=used_up)
+            if len(routing.routes) < 2 or routing.routes[0] not in self._metered - used_up:
+                return [*ladder, (routing, None)]
+            ladder.append((routing, routing.routes[0]))
+            used_up.add(routing.routes[0])
 
     def _take(self, name: str, need_bytes: int) -> bool:
         if name not in self._left:

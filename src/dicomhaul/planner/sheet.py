@@ -78,14 +78,14 @@ class Sheet:
         there = 0
         sums = Sums()
         for batch in self._told(batches):
-            routed = self._routed(batch)
+            routings = [self.router.routing(row) for row in batch]
             if lock is not None:
-                lock.add(routed)
-            for row in routed:
+                lock.add(row._replace(routing=routing) for row, routing in zip(batch, routings, strict=True))
+            for row, routing in zip(batch, routings, strict=True):
                 if present and row.instances is None and present.get((row.study, row.series), "") == row.revision:
                     there += 1
                 else:
-                    sums.add(row)
+                    sums.add(row, routing)
         if lock is not None:
             now = datetime.fromtimestamp(SystemClock().now(), UTC).isoformat(timespec="seconds")
             release = index_version() if self.request.source.index == "idc" else None
@@ -125,14 +125,11 @@ class Sheet:
 
     def _loaded(self, batches: Iterable[list[Series]]) -> Iterator[Series]:
         for batch in self._told(batches):
-            for row in self._routed(batch):
-                if row.routing is not None and not row.routing.routes:
-                    self._unrouted[row.routing.reason] += 1
-                yield row
-
-    def _routed(self, batch: list[Series]) -> list[Series]:
-        routing = self.router.routing
-        return [row._replace(routing=routing(row)) for row in batch]
+            for row in batch:
+                routing = self.router.routing(row)
+                if not routing.routes:
+                    self._unrouted[routing.reason] += 1
+                yield row._replace(routing=routing)
 
     def _told(self, batches: Iterable[list[Series]]) -> Iterator[list[Series]]:
         for batch in batches:

@@ -1,13 +1,11 @@
 """Rows added up, one at a time, into the groups that a plan shows."""
 
 from collections import Counter
-from typing import Final
 
 from dicomhaul.model import Routing, Series
 from dicomhaul.plan.estimate import Group
 
 _Key = tuple[str | None, str | None, str | None, Routing]
-_NOT_ROUTED: Final = Routing((), "no source was chosen")
 
 
 class Sums:
@@ -18,9 +16,9 @@ class Sums:
         self._uncounted: Counter[_Key] = Counter()
         self._unsized: Counter[_Key] = Counter()
 
-    def add(self, row: Series) -> None:
-        """Count one series, which has its routes."""
-        key = (row.collection, row.license, row.modality, row.routing or _NOT_ROUTED)
+    def add(self, row: Series, routing: Routing) -> None:
+        """Count one series."""
+        key = (row.collection, row.license, row.modality, routing)
         sums = self._totals.setdefault(key, [0, 0, 0])
         sums[0] += 1
         sums[1] += row.expected or 0
