@@ -29,15 +29,17 @@ def known_licenses(words: Sequence[str], known: Iterable[str]) -> tuple[str, ...
     return tuple(dict.fromkeys(found))
 
 
-def refuse_others(held: Mapping[str | None, int], allowed: Sequence[str]) -> None:
+def refuse_others(held: Mapping[str | None, int], allowed: Sequence[str], *, narrows: bool = True) -> None:
     """Raise CohortError if a cohort holds a licence that is not allowed.
 
     Args:
         held: licence -> series; None: the index states none, as for all earlier revisions.
         allowed: names of licences.
+        narrows: the cohort can be narrowed by a condition, which a lock cannot.
     """
     others = {name: count for name, count in held.items() if name not in allowed}
     if others:
         named = ", ".join(f"{name or 'no licence stated'} ({count:,} series)" for name, count in others.items())
         condition = f"license_short_name IN ({', '.join(map(quoted, allowed))})"
-        raise CohortError(f'{_FLAG} does not name what the cohort holds: {named}; leave it out: --where "{condition}"')
+        advice = f'; leave it out: --where "{condition}"' if narrows else ""
+        raise CohortError(f"{_FLAG} does not name what the cohort holds: {named}{advice}")

@@ -13,7 +13,7 @@ from dicomhaul.cohort.lock import Lock, LockedSeries, LockHeader, check_writable
 from dicomhaul.cohort.target import Kind, recognise
 from dicomhaul.config.words import is_file
 from dicomhaul.errors import CohortError, ConfigError
-from dicomhaul.model import Query, Series, SeriesUID, SopUID, StudyUID
+from dicomhaul.model import Query, Series, SeriesUID, Shard, SopUID, StudyUID
 from dicomhaul.plan.shard import shard_of
 
 _BESIDE: Final = frozenset({"targets", "limit_series", "licenses_allowed", "shard"})
@@ -74,10 +74,12 @@ def iter_wanted(lock: Lock, query: Query) -> Iterator[LockedSeries]:
     rows: Iterator[LockedSeries] = iter(lock)
     if query.limit_series is not None:
         rows = islice(rows, query.limit_series)
-    if query.shard is not None:
-        number, of = query.shard
-        rows = (row for row in rows if shard_of(row.series, of) == number)
-    return rows
+    return (row for row in rows if falls_into(query.shard, row))
+
+
+def falls_into(shard: Shard | None, row: LockedSeries) -> bool:
+    """Say whether a series falls into a shard; without one, everything does."""
+    return shard is None or shard_of(row.series, shard.of) == shard.number
 
 
 def as_series(row: LockedSeries) -> Series:

@@ -9,6 +9,7 @@ store has only the present one. What a layout names besides the lock's own value
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,7 @@ import duckdb
 
 from dicomhaul.cohort.licenses import known_licenses, refuse_others
 from dicomhaul.cohort.lock import Lock, LockedSeries, LockHeader, open_lock
-from dicomhaul.cohort.locked import as_series, check_source, iter_wanted
+from dicomhaul.cohort.locked import as_series, check_source, falls_into, iter_wanted
 from dicomhaul.cohort.pool import licenses, pool_of_present
 from dicomhaul.cohort.sandbox import Sandbox, one_line, quoted
 from dicomhaul.cohort.tables import Shelf
@@ -41,7 +42,7 @@ class LockedCohort:
 
     Attributes:
         header: the lock's.
-        moved: how many of its revisions are not the present ones of the installed index.
+        moved: how many of the wanted revisions are not the present ones of the installed index.
     """
 
     def __init__(self, lock: Lock, query: Query, box: Sandbox) -> None:
@@ -53,6 +54,11 @@ class LockedCohort:
             "SELECT count(*) FROM haul.locked l WHERE NOT EXISTS "
             "(SELECT 1 FROM haul.pool p WHERE p.crdc_series_uuid = l.uuid AND NOT p.prior)"
         )[0]
+
+    @property
+    def empty(self) -> bool:
+        """Say whether there is no series; a shard can be without one."""
+        return not self._rows("SELECT 1 FROM haul.locked LIMIT 1")
 
     def iter_rows(
         self, *, fields: Sequence[str] = (), batch: int = 2_000
@@ -116,22 +122,28 @@ def _load(lock: Lock, query: Query, box: Sandbox, shelf: Shelf) -> None:
     db = box.db
     db.execute("CREATE TABLE haul.locked (n BIGINT, uuid VARCHAR)")
     held: Counter[str | None] = Counter()
-    wanted = iter_wanted(lock, query)
+
+    def revisions() -> Iterator[str]:
+        for row in iter_wanted(lock, replace(query, shard=None)):
+            held[row.license] += 1  # each shard is refused as the cohort is
+            if falls_into(query.shard, row):
+                yield row.revision or ""
+
+    wanted = revisions()
     at = 0
-    while rows := list(islice(wanted, _CHUNK)):
-        held.update(row.license for row in rows)
-        uuids = quoted(",".join(row.revision or "" for row in rows))
+    while chunk := list(islice(wanted, _CHUNK)):
+        uuids = quoted(",".join(chunk))
         db.execute(
-            f"INSERT INTO haul.locked SELECT {at:d} + unnest(range({len(rows):d})), unnest(string_split({uuids}, ','))"
+            f"INSERT INTO haul.locked SELECT {at:d} + unnest(range({len(chunk):d})), unnest(string_split({uuids}, ','))"
         )
-        at += len(rows)
-    if not at:
+        at += len(chunk)
+    if not held:
         raise CohortError(f"nothing is left of the lock {lock.path}")
     db.execute("CREATE VIEW haul.crdc AS SELECT uuid FROM haul.locked")
     pool_of_present(box, shelf)
     if query.licenses_allowed:
         names = [*licenses(box, shelf), *(name for name in held if name)]
-        refuse_others(held, known_licenses(query.licenses_allowed, names))
+        refuse_others(held, known_licenses(query.licenses_allowed, names), narrows=False)
 
 
 @contextmanager
