@@ -1,14 +1,14 @@
 """Shards: several jobs fill one destination at the same time, or one each, and become one whole."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from dicomhaul.origin import Catalog, Origin, Rule, synthetic_catalog
+from dicomhaul.origin import Catalog, Origin
 from dicomhaul.plan.shard import shard_of
-from support.command import Word, run_command, start_command, wait_until
+from support.command import Word, run_command, start_command
 from support.destination import assert_recorded, expected_tree, read_tree
 from support.made_up import made_up_catalog, made_up_rows, manifest_of
 from support.origin_process import origin_thread
