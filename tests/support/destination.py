@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 import xxhash
 
+from dicomhaul.model import Check
 from dicomhaul.origin import Catalog
 
 _OURS = (".dicomhaul", "index.parquet", ".index.parquet.part")
@@ -57,6 +59,27 @@ def read_ledger(dest: Path) -> list[LedgerRow]:
 def read_series_states(dest: Path) -> dict[tuple[str, str], int]:
     """Return the state of each series, by (study, series)."""
     return {(study, series): state for study, series, state in _ask(dest, "SELECT study, series, state FROM series")}
+
+
+def read_routes(dest: Path) -> dict[str, str | None]:
+    """Return by which route each series came, by Series Instance UID; None: it has not come."""
+    return dict(_ask(dest, "SELECT series, came_by FROM series"))
+
+
+def read_checks(dest: Path) -> Counter[str]:
+    """Return how many landed instances were held against what their source states, by `model.Check`."""
+    found = _ask(dest, "SELECT checked FROM instance WHERE state = 1")
+    return Counter(Check(number).name for (number,) in found)
+
+
+def read_partials(dest: Path) -> list[tuple[str, int]]:
+    """Return name in staging and noted bytes of each large object whose beginning is there."""
+    return [(name, offset) for name, offset in _ask(dest, "SELECT name, offset FROM partial")]
+
+
+def read_quota(dest: Path) -> dict[str, int]:
+    """Return the bytes that each source with a quota has given, by its name."""
+    return dict(_ask(dest, "SELECT source, sum(bytes) FROM quota_day GROUP BY source"))
 
 
 def _ledger(dest: Path) -> Path:

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dicomhaul.origin import Allowance, Holdings, IdcOrigins, Rule, Script, profile_toml, serve_idc
+from dicomhaul.cohort.idc import open_idc
+from dicomhaul.model import Query, Series
+from dicomhaul.origin import Allowance, Catalog, Holdings, IdcOrigins, Rule, Script, profile_toml, serve_idc
 from dicomhaul.origin.idc import TOKEN, Name
+from support.destination import expected_tree
 
 # What the store on Google wants: pass it to `run_command(environ=...)`.
 TOKEN_ENVIRON = {"DICOMHAUL_TOKEN": TOKEN}
@@ -61,6 +64,30 @@ class IdcProfiles:
     def source(self, *names: Name) -> str:
         """Return SOURCE: the profile of one, or of several with commas between."""
         return ",".join(str(self.folder / f"local-{name}.toml") for name in names)
+
+
+def idc_rows(bucket: str, count: int, *, where: str = "") -> list[Series]:
+    """Return small series that IDC's index has in a bucket, always the same for one release."""
+    small = "instanceCount BETWEEN 4 AND 8 AND series_size_MB BETWEEN 1 AND 5"
+    condition = f"aws_bucket = '{bucket}' AND {where or small}"
+    with open_idc(Query(where=condition, limit_series=count)) as cohort:
+        return [row for batch in cohort.iter_rows() for row, _ in batch]
+
+
+def idc_tree(holdings: Holdings, rows: Sequence[Series]) -> dict[str, bytes]:
+    """Return the tree that these rows make in IDC's layout."""
+    tree: dict[str, bytes] = {}
+    for row in rows:
+        held = [each.series for each in holdings.revisions if each.uuid == row.revision]
+        tree |= expected_tree(Catalog(held), f"{row.collection}/{row.patient}/{{study}}/{row.modality}_{{series}}")
+    return tree
+
+
+def idc_manifest(whole: Sequence[Series], single: Mapping[str, Sequence[str]] | None = None) -> str:
+    """Return a CSV manifest with whole series, and with single instances: Series Instance UID -> SOP Instance UIDs."""
+    lines = [f"{row.series}," for row in whole]
+    lines += [f"{series},{sop}" for series, sops in (single or {}).items() for sop in sops]
+    return "\n".join(["SeriesInstanceUID,SOPInstanceUID", *lines, ""])
 
 
 def write_profiles(folder: Path, origins: IdcOrigins, more: Mapping[Name, str] | None = None) -> IdcProfiles:
