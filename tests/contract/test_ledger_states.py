@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dicomhaul.model import End, Known, Proof, Receipt, Series, SopUID, State
+from dicomhaul.model import Check, End, Partial, Proof, Receipt, Routing, Series, SopUID, State
 from dicomhaul.record.ledger import Ledger
 from support.fakes import series_row, write_cohort
 
@@ -20,10 +20,13 @@ Key = tuple[str, str]  # study, series
 STUDIES = ("2.1", "2.2")
 SERIES = ("3.1", "3.2", "3.3")
 SOPS = tuple(f"4.{number}" for number in range(5))
+CHOICES = (("bucket", "proxy"), ("proxy", "bucket"), ("bucket",), ("proxy",))
+LANES = ("bucket", "proxy")
 
 keys = st.tuples(st.sampled_from(STUDIES), st.sampled_from(SERIES))
 sops = st.lists(st.sampled_from(SOPS), min_size=1, max_size=4, unique=True)
 revisions = st.sampled_from([None, "first", "second"])
+choices = st.sampled_from(CHOICES)
 
 
 @dataclass
@@ -33,8 +36,10 @@ class Wanted:
     whole: bool
     expected: int | None
     revision: str | None
+    routes: tuple[str, ...]
     state: State = PLANNED
     instances: dict[str, State] = field(default_factory=dict)
+    partials: dict[str, Partial] = field(default_factory=dict)
 
     def known(self) -> tuple[set[str], set[str]]:
         landed = {sop for sop, state in self.instances.items() if state is LANDED}
@@ -47,16 +52,19 @@ def cohorts(draw: st.DrawFn) -> list[Series]:
     rows: list[Series] = []
     for study, uid in draw(st.lists(keys, min_size=1, max_size=5, unique=True)):
         revision = draw(revisions)
+        whole_by, some_by = draw(choices), draw(choices)
         shape = draw(st.sampled_from(["whole", "whole twice", "some", "some twice", "both"]))
         if shape.startswith("whole") or shape == "both":
             expected = draw(st.none() | st.integers(1, 5))
             size = draw(st.none() | st.integers(1, 9))
             row = series_row(uid, study=study, expected=expected, size_bytes=size, revision=revision)
+            row = row._replace(routing=Routing(whole_by, "whole"))
             rows += [row] * (2 if shape == "whole twice" else 1)
         if shape.startswith("some") or shape == "both":
             for _ in range(2 if shape == "some twice" else 1):
                 some = draw(sops)
-                rows.append(series_row(uid, study=study, expected=len(some), revision=revision, instances=some))
+                row = series_row(uid, study=study, expected=len(some), revision=revision, instances=some)
+                rows.append(row._replace(routing=Routing(some_by, "some")))
     return draw(st.permutations(rows))
 
 
@@ -101,9 +109,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _want(self, key: Key, row: Series, selected: set[str], *, new: bool) -> None:
         whole = row.instances is None
+        routes = row.routing.routes if row.routing is not None else ()
         if new:
-            self.series[key] = Wanted(whole, row.expected, row.revision)
+            self.series[key] = Wanted(whole, row.expected, row.revision, routes)
         wanted = self.series[key]
+        if whole or not wanted.whole or not set(wanted.routes) <= set(routes):
+            wanted.routes = routes
         other = row.revision is not None and row.revision != wanted.revision
         recounted = whole and row.expected is not None and row.expected != wanted.expected
         if not new and (other or recounted or (whole and not wanted.whole)):
@@ -117,6 +128,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _change(self, wanted: Wanted, row: Series, *, revised: bool) -> None:
         whole = row.instances is None
+        if revised:
+            wanted.partials.clear()
         if revised and (whole or wanted.whole):
             wanted.instances.clear()
         elif revised:
@@ -147,10 +160,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.leasable = {key for key in self.members[name] if self.series[key].state is PLANNED}
 
     @precondition(lambda self: self.leasing)
-    @rule(count=st.integers(1, 3), end=st.sampled_from(["largest", "smallest"]))
-    def lease(self, count: int, end: End) -> None:
-        left = self.leasable - set(self.leased.values())
-        got = self.ledger.lease(count, end, "fake")
+    @rule(count=st.integers(1, 3), end=st.sampled_from(["largest", "smallest"]), lane=st.sampled_from(LANES))
+    def lease(self, count: int, end: End, lane: str) -> None:
+        left = {key for key in self.leasable - set(self.leased.values()) if self.series[key].routes[0] == lane}
+        got = self.ledger.lease(count, end, lane)
         assert len(got) == min(count, len(left))
         for work in got:
             key = (str(work.study), str(work.series))
@@ -158,16 +171,32 @@ class LedgerMachine(RuleBasedStateMachine):
             left.discard(key)
             wanted = self.series[key]
             assert (work.whole, work.expected, work.folder) == (wanted.whole, wanted.expected, "/".join(key))
+            assert work.routes == wanted.routes
             self.leased[work.series_id] = key
 
     @precondition(lambda self: self.leased)
     @rule(data=st.data(), brought=sops)
     def receive(self, data: st.DataObject, brought: list[str]) -> None:
         series_id, wanted = self._one(data)
-        receipts = [Receipt(series_id, SopUID(sop), len(sop), bytes(16)) for sop in brought]
+        receipts = [Receipt(series_id, SopUID(sop), len(sop), bytes(16), Check.MD5, f"of {sop}") for sop in brought]
         with self.ledger.transaction():
             self.ledger.add_receipts(receipts)
         wanted.instances |= dict.fromkeys(brought, LANDED)
+        for sop in brought:
+            wanted.partials.pop(f"of {sop}", None)
+
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data(), sop=st.sampled_from(SOPS), offset=st.none() | st.integers(1, 9))
+    def note(self, data: st.DataObject, sop: str, offset: int | None) -> None:
+        """A large object came so far, or what came of it is dropped."""
+        series_id, wanted = self._one(data)
+        stem = f"of {sop}"
+        partial = None if offset is None else Partial(stem, "v1", f"{series_id}-{sop}.part", offset, bytes(16))
+        with self.ledger.transaction():
+            self.ledger.note_partial(series_id, stem, partial)
+        wanted.partials.pop(stem, None)
+        if partial is not None:
+            wanted.partials[stem] = partial
 
     @precondition(lambda self: self.leased)
     @rule(data=st.data(), listed=sops)
@@ -183,11 +212,12 @@ class LedgerMachine(RuleBasedStateMachine):
     def complete(self, data: st.DataObject, expected: int | None) -> None:
         series_id, wanted = self._one(data)
         if not wanted.whole:  # then it is complete once each that is wanted is there
-            self.ledger.add_receipts(Receipt(series_id, SopUID(sop), 1, bytes(16)) for sop in wanted.instances)
+            self.ledger.add_receipts([Receipt(series_id, SopUID(sop), 1, bytes(16)) for sop in wanted.instances])
             wanted.instances = dict.fromkeys(wanted.instances, LANDED)
         with self.ledger.transaction():
-            self.ledger.complete_series(series_id, Proof.COUNT, expected, "fake")
+            self.ledger.complete_series(series_id, Proof.COUNT, expected, wanted.routes[0])
         wanted.state = LANDED
+        wanted.partials.clear()
         wanted.expected = wanted.expected if expected is None else expected
         self._done(series_id)
 
@@ -228,6 +258,18 @@ class LedgerMachine(RuleBasedStateMachine):
         self.leasing = False
         self.leased.clear()
 
+    @rule(data=st.data(), among=st.sampled_from([(), ("bucket",), LANES]), now=choices)
+    def reroute(self, data: st.DataObject, among: tuple[str, ...], now: tuple[str, ...]) -> None:
+        """A run has other sources than were planned for."""
+        name = data.draw(st.sampled_from(sorted(self.members)))
+        self.ledger.reroute(self.cohort_ids[name], lambda _: Routing(now, "now"), among=among)
+        for key in self.members[name]:
+            wanted = self.series[key]
+            if wanted.state is not LANDED and not set(wanted.routes) <= set(among):
+                wanted.routes = now
+        self.leasing = False
+        self.leased.clear()
+
     @rule()
     def reopen(self) -> None:
         """The process ends, and another one goes on."""
@@ -249,8 +291,9 @@ class LedgerMachine(RuleBasedStateMachine):
                 wanted = self.series[key]
                 assert (work.whole, work.expected) == (wanted.whole, wanted.expected)
                 known = self.ledger.known(work.series_id)
-                assert known == Known(known.landed, known.wanted)
                 assert (set(known.landed), set(known.wanted)) == wanted.known()
+                assert known.partials == wanted.partials
+                assert work.routes == wanted.routes
         assert found == {key: wanted.state for key, wanted in self.series.items()}
 
     @invariant()
