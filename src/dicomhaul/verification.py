@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dicomhaul.audit.deep import ExpectedInstance, verify_deep
 from dicomhaul.audit.findings import Checked, Expected, Finding, Problem
+from dicomhaul.audit.locked import LockProof, prove_lock
 from dicomhaul.audit.tree import verify_tree
 from dicomhaul.destination import find_place
 from dicomhaul.land.folder import instance_path
@@ -29,6 +30,7 @@ class Verification:
         findings: everything that is wrong, in the order of the tree; foreign files last.
         failures: the same by UID, and what could not be had in the first place.
         elapsed_s: seconds it took.
+        lock: what holding it against a lock gave; None: nobody asked.
     """
 
     dest: Path
@@ -38,6 +40,7 @@ class Verification:
     findings: tuple[Finding, ...]
     failures: tuple[Failure, ...]
     elapsed_s: float
+    lock: LockProof | None = None
 
     @property
     def damaged(self) -> list[tuple[int, str]]:
@@ -60,6 +63,7 @@ def verify(
     deep: bool = False,
     state_dir: Path | None = None,
     shard: Shard | None = None,
+    lock: Path | None = None,
     checked: Checked | None = None,
     found: Callable[[Finding], None] = lambda _: None,
 ) -> Verification:
@@ -70,11 +74,12 @@ def verify(
         deep: parse every instance with pydicom, too, in worker processes.
         state_dir: where its ledger lives, if not in `DEST/.dicomhaul`.
         shard: which part of it, where it was pulled in shards that are not merged; others' files are not looked at.
+        lock: hold the destination against this lock, too.
         checked: totals that grow while it runs.
         found: is told each finding as it is made.
 
     Raises ConfigError for shards that are not merged and none is named; LedgerError if there is no ledger or it is
-    damaged; NotWritable if the destination cannot be listed.
+    damaged; NotWritable if the destination cannot be listed; CohortError if the lock is damaged.
     """
     root, began = Path(dest), time.monotonic()
     checked = checked if checked is not None else Checked()
@@ -95,9 +100,10 @@ def verify(
             (finding.series_id, finding.sop, str(finding.problem)) for finding in findings
         )
         standing = ledger.standing()
+        proof = None if lock is None else prove_lock(lock, ledger, damaged=findings, shard=shard)
     elapsed_s = time.monotonic() - began
     return Verification(
-        root, standing, checked.instances, checked.size_bytes, tuple(findings), tuple(failures), elapsed_s
+        root, standing, checked.instances, checked.size_bytes, tuple(findings), tuple(failures), elapsed_s, proof
     )
 
 

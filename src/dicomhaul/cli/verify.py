@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,12 +10,27 @@ from dicomhaul.cli import shared
 from dicomhaul.cli.output import EXIT_CODES, emit_json, human_bytes, human_count, say, tell
 from dicomhaul.cli.pull import finish
 from dicomhaul.cli.watch import Watching
+from dicomhaul.errors import ConfigError
 from dicomhaul.plan.shard import parse_shard
 from dicomhaul.report import Report
 
 if TYPE_CHECKING:
+    from dicomhaul.audit.locked import LockProof
     from dicomhaul.model import Shard
     from dicomhaul.verification import Verification
+
+
+_SHOWN_FINDINGS = 20
+
+ProvedLockOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--lock",
+        metavar="FILE",
+        help="Prove DEST against a lock: each of its series, its revision, count and digests.",
+        rich_help_panel="Run",
+    ),
+]
 
 
 def verify(
@@ -32,6 +47,7 @@ def verify(
     tpslimit: shared.TpsOption = None,
     transfers: shared.TransfersOption = None,
     shard: shared.ShardOption = None,
+    lock: ProvedLockOption = None,
     state_dir: shared.StateDirOption = None,
     as_json: shared.JsonOption = False,
     quiet: shared.QuietOption = False,
@@ -43,15 +59,19 @@ def verify(
       dicomhaul verify data
       dicomhaul verify data --deep        # parse each with pydicom, too
       dicomhaul verify data --repair      # bring again what is damaged or gone
+      dicomhaul verify data --lock cohort.lock
     """
     from dicomhaul.verification import verify as verify_dest  # noqa: PLC0415 - xxhash and threads, not for --help
 
+    if lock is not None and repair:
+        raise ConfigError("--repair changes what --lock would prove: repair first, then prove")
     part = None if shard is None else parse_shard(shard)
     found = verify_dest(
         dest,
         deep=deep,
         state_dir=state_dir,
         shard=part,
+        lock=lock,
         found=lambda finding: None if quiet else tell(f"{finding.problem}: {finding.path} {finding.detail}".rstrip()),
     )
     if repair and found.damaged:
@@ -78,6 +98,7 @@ def verify(
                 "bytes_checked": found.size_bytes,
                 "checked": standing.checks_as_json(),
                 "foreign": found.foreign,
+                "lock": None if found.lock is None else found.lock.as_json(),
             }
         )
     else:
@@ -86,9 +107,11 @@ def verify(
             f"{len(found.damaged):,} damaged or gone, {len(found.foreign):,} foreign, "
             f"{standing.series_complete:,} of {human_count(standing.series_planned, 'series')} complete"
         )
+        if found.lock is not None:
+            _say_proof(found.lock)
         if found.damaged:
             say(f"  to mend it: dicomhaul verify {dest} --repair")
-        elif report.state != "complete":
+        elif found.failures or standing.series_complete < standing.series_planned:
             say(f"  to go on: dicomhaul resume {dest}")
     raise typer.Exit(EXIT_CODES[report.state])
 
@@ -100,6 +123,8 @@ def _report(found: "Verification") -> Report:
         reason = f"{human_count(damaged, 'instances')} damaged or gone"
     elif left:
         reason = f"{human_count(left, 'series')} not complete"
+    elif found.lock is not None and found.lock.findings:
+        reason = f"{found.lock.series - found.lock.proven:,} of {found.lock.series:,} series are not as the lock says"
     else:
         reason = human_count(len(found.failures), "failures") if found.failures else ""
     report = Report.at_rest(found.dest, "partial" if reason else "complete", reason, standing, found.failures)
@@ -108,6 +133,19 @@ def _report(found: "Verification") -> Report:
         instances_present=found.instances - damaged,
         instances_failed=standing.instances_failed + damaged,
         elapsed_s=found.elapsed_s,
+    )
+
+
+def _say_proof(proof: "LockProof") -> None:
+    for finding in proof.findings[:_SHOWN_FINDINGS]:
+        what = f"instance {finding.sop} of series {finding.series}" if finding.sop else f"series {finding.series}"
+        say(f"  not as the lock says: {what}: {finding.breach}{f' ({finding.detail})' if finding.detail else ''}")
+    if len(proof.findings) > _SHOWN_FINDINGS:
+        say(f"  ... and {len(proof.findings) - _SHOWN_FINDINGS:,} more; `--json` lists them all")
+    say(
+        f"  {proof.path}: {proof.proven:,} of {human_count(proof.series, 'series')} proven, "
+        f"{human_count(proof.digests, 'instances')} by the lock's own digests; "
+        f"{human_count(proof.besides, 'series')} besides"
     )
 
 
