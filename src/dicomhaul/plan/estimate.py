@@ -133,9 +133,16 @@ class Room:
     free_inodes: int | None
 
 
+def disk_bytes(total: Amount) -> int | None:
+    """Return what a destination needs for so much; None where nobody states sizes and numbers."""
+    if total.size_bytes is None or total.instances is None:
+        return None
+    return total.size_bytes + total.instances * _BYTES_PER_FILE
+
+
 def shortage(total: Amount, room: Room) -> str | None:
     """Return why the plan does not fit, in words, or None if it does as far as can be told."""
-    need_bytes = (total.size_bytes or 0) + (total.instances or 0) * _BYTES_PER_FILE
+    need_bytes = disk_bytes(Amount(total.series, total.instances or 0, total.size_bytes or 0)) or 0
     if need_bytes and need_bytes + _RESERVE_BYTES > room.free_bytes:
         return (
             f"the plan needs about {need_bytes:,} bytes and {_RESERVE_BYTES:,} to spare, "
