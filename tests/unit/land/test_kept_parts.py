@@ -181,7 +181,7 @@ async def test_bytes_beyond_what_was_noted_do_not_count(tmp_path: Path) -> None:
     async with open_bench(tmp_path) as bench:
         partial = await leave(bench, 2000)
         with (bench.staging / partial.name).open("ab") as file:
-            file.write(b"?" * 500)
+            file.write(b"?" * 4000)  # more than the whole object has
         await go_on(bench, partial)
         assert bench.content() == {"4.1": CONTENT}
 
