@@ -18,6 +18,7 @@ import typer
 
 from dicomhaul.cli.cite import cite
 from dicomhaul.cli.demo import demo
+from dicomhaul.cli.doctor import doctor
 from dicomhaul.cli.harness import FOREIGN_ERRORS
 from dicomhaul.cli.merge import merge
 from dicomhaul.cli.origin import origin
@@ -43,7 +44,7 @@ app = typer.Typer(
     help="Bring cohorts of DICOM instances down from DICOMweb servers: complete, verifiable, resumable.",
     epilog=_EXIT_CODES,
 )
-for command in (plan, pull, resume, status, verify, merge, cite, demo):
+for command in (plan, pull, resume, status, verify, merge, cite, doctor, demo):
     app.command(epilog=_EXIT_CODES if command in {pull, resume} else None)(command)
 app.command(hidden=True)(origin)
 
