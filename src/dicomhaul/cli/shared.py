@@ -162,7 +162,7 @@ QuotaOption = Annotated[
     typer.Option(
         "--quota",
         metavar="BYTES/day",
-        help="At most so much a day (UTC) from a source with a quota: 5G/day.",
+        help="At most so much a day (UTC) from a DICOMweb server: 5G/day.",
         rich_help_panel=_SOURCE,
     ),
 ]
@@ -258,7 +258,7 @@ BwlimitOption = Annotated[
     typer.Option(
         "--bwlimit",
         metavar="RATE",
-        help='Bytes a second (10M), or a timetable: "08:00,10M 19:00,off".',
+        help='At most so much a second (10M; a bare number is KiB), or a timetable: "08:00,10M 19:00,off".',
         rich_help_panel=_RUN,
     ),
 ]

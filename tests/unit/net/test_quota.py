@@ -425,6 +425,27 @@ async def test_what_was_kept_is_not_added_to_what_the_host_counts() -> None:
     assert bench.quota.used_bytes == 400
 
 
+async def test_a_place_that_is_opened_after_the_host_was_asked_adds_nothing_to_what_the_host_counts() -> None:
+    bench = Bench()
+    kept = Kept(d2023_11_15=300)
+    bench.says = Usage(300, 1000, None)
+    await bench.bring(100, read=bench.read)
+    with bench.quota.kept("a", load=kept.load, save=kept.save):
+        assert bench.quota.used_bytes == 400
+
+
+async def test_what_began_yesterday_counts_today_as_far_as_it_comes_today() -> None:
+    bench = Bench(1000, now=MIDNIGHT + DAY_S - 700)
+    await bench.bring(200)
+    ticket = await bench.quota.admit(300, None)
+    bench.clock.advance(1400)
+    bench.quota.came(50)
+    bench.says = Usage(400, 1000, None)
+    await bench.bring(10, read=bench.read)
+    assert bench.quota.used_bytes == 460
+    bench.quota.release(ticket)
+
+
 async def test_one_who_is_cancelled_while_waiting_leaves_nothing_behind() -> None:
     bench = Bench(100)
     first = await bench.quota.admit(100, None)
