@@ -369,10 +369,18 @@ class _Narrowing:
         refuse_others(dict(held), known_licenses(words, known))
 
     def _keep_shard(self, shard: Shard) -> None:
-        # The same as plan.shard.shard_of.
-        digest = f"CAST('0x' || left(md5(p.SeriesInstanceUID), {HEX_DIGITS}) AS UBIGINT)"
-        mine = f"SELECT p.row FROM haul.pool p WHERE {digest} % {shard.of:d} + 1 = {shard.number:d}"
-        self._run(f"DELETE FROM haul.chosen WHERE row NOT IN ({mine})")
+        # The same as plan.shard.shard_of. A table first: DuckDB would rather digest all of the pool.
+        self._run(
+            "CREATE TABLE haul.whole AS SELECT row, SeriesInstanceUID FROM haul.pool SEMI JOIN haul.chosen USING (row)"
+        )
+        digest = f"CAST('0x' || left(md5(SeriesInstanceUID), {HEX_DIGITS}) AS UBIGINT)"
+        self._run(
+            f"""
+            DELETE FROM haul.chosen WHERE row IN (
+                SELECT row FROM haul.whole WHERE {digest} % {shard.of:d} + 1 <> {shard.number:d}
+            )
+            """
+        )
 
     def _tell_release(self, number: int) -> None:
         (prior,) = self._rows("SELECT count(*) FROM haul.prior SEMI JOIN haul.chosen USING (row)")[0]
