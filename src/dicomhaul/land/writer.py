@@ -15,7 +15,6 @@ import contextlib
 import errno
 import os
 import queue
-import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -231,8 +230,6 @@ class Writer(threading.Thread):
             self._leave(part)
             return
         if part.fd < 0:
-            if segment.suspended and not segment.views:
-                return  # nothing of it ever came, or it could not be reopened
             part.fd = os.open(self._staging / part.name, _OPEN_FLAGS, 0o666)
             self._open.add(part)
         try:
@@ -313,8 +310,6 @@ class Writer(threading.Thread):
         try:
             part.fd = os.open(self._staging / partial.name, _REOPEN_FLAGS)
             self._open.add(part)
-            if not stat.S_ISREG(os.fstat(part.fd).st_mode):
-                return False
             while part.size_bytes < partial.offset:
                 piece = memoryview(os.read(part.fd, min(_PIECE_BYTES, partial.offset - part.size_bytes)))
                 if not piece:

@@ -181,12 +181,17 @@ class LedgerReader:
                 "JOIN instance i ON i.series_id = s.id AND i.state = 1 WHERE s.state = 0",
                 (cohort_id,),
             ).fetchone()
+            (staged_bytes,) = self._db.execute(
+                "SELECT coalesce(sum(p.offset), 0) FROM partial p JOIN series s ON s.id = p.series_id AND s.state = 0 "
+                "JOIN member m ON m.series_id = s.id AND m.cohort_id = ?",
+                (cohort_id,),
+            ).fetchone()
         if not series:
             return Amount()
         return Amount(
             series,
             None if instances is None else max(0, instances - begun),
-            None if size is None else max(0, size - begun_bytes),
+            None if size is None else max(0, size - begun_bytes - staged_bytes),
         )
 
     def known(self, series_id: int) -> Known:

@@ -15,6 +15,7 @@ from dicomhaul.events import Tally
 from dicomhaul.land.folder import Folder
 from dicomhaul.land.writer import Note, Staged
 from dicomhaul.model import Check, Partial, Proof, State
+from dicomhaul.plan.estimate import Amount
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.recorder import Recorder
 from dicomhaul.record.recovery import intent_batch, recover
@@ -141,6 +142,13 @@ def test_a_staging_that_cannot_be_swept_ends_the_run_with_an_error(
     FailingCalls(monkeypatch, "scandir", 1)
     with pytest.raises(LandingError, match="clear"):
         recorder.close()
+
+
+def test_what_is_there_of_an_object_need_not_find_room_again(bench: Bench) -> None:
+    cohort_id = write_cohort(bench.ledger, [series_row("1.1", expected=5, size_bytes=1000)], name="one")
+    for series_id, stem in ((1, STEM), (1, OTHER), (2, STEM)):  # the last one is not of this cohort
+        bench.note(bench.begin(stem, series_id=series_id))
+    assert bench.ledger.amount_planned(cohort_id) == Amount(1, 5, 1000 - 2 * len(CONTENT))
 
 
 # -- when a run begins --------------------------------------------------------------------------------------------
