@@ -13,14 +13,14 @@ import pytest
 from dicomhaul.model import Series
 from dicomhaul.origin import Allowance, Entry, Holdings, IdcOrigins, Rule, synthetic_holdings
 from dicomhaul.origin.faults import Status
-from dicomhaul.origin.idc import Name
+from dicomhaul.origin.idc import IdcName
 from support.command import Ended, Word, run_command
 from support.destination import read_quota, read_routes, read_tree
 from support.idc_origins import IdcProfiles, idc_manifest, idc_rows, idc_thread, idc_tree, write_profiles
 
 ME = "127.0.0.1"
 BUCKET, PROXY = "local-bucket", "local-proxy"
-ONE_AT_A_TIME: dict[Name, str] = {"proxy": "[limits]\nconcurrency_start = 1\nconcurrency_max = 1"}
+ONE_AT_A_TIME: dict[IdcName, str] = {"proxy": "[limits]\nconcurrency_start = 1\nconcurrency_max = 1"}
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +36,15 @@ def holdings(rows: list[Series]) -> Holdings:
 
 @contextmanager
 def running(
-    folder: Path, holdings: Holdings, allowance: Allowance, *, more: dict[Name, str] | None = None, usage: bool = True
+    folder: Path,
+    holdings: Holdings,
+    allowance: Allowance,
+    *,
+    more: dict[IdcName, str] | None = None,
+    usage: bool = True,
 ) -> Iterator[tuple[IdcOrigins, IdcProfiles]]:
     """Run the origins; without `usage`, the page that tells what is left is out of order."""
-    rules: dict[Name, list[Rule]] = {} if usage else {"proxy": [Rule(action=Status(status=404), level="usage")]}
+    rules: dict[IdcName, list[Rule]] = {} if usage else {"proxy": [Rule(action=Status(status=404), level="usage")]}
     with idc_thread(holdings, rules=rules, allowance=allowance) as origins:
         yield origins, write_profiles(folder, origins, more)
 
@@ -114,7 +119,7 @@ def test_a_429_is_the_end_of_the_day_and_is_not_tried_again(
     """Nobody says what is left: the request that passes the limit completes, and the next is the last."""
     allowance = Allowance(size_of(holdings) // 2)
     with running(tmp_path, holdings, allowance, more=ONE_AT_A_TIME, usage=False) as (origins, profiles):
-        names: tuple[Name, ...] = ("proxy", "bucket") if then == "bucket" else ("proxy",)
+        names: tuple[IdcName, ...] = ("proxy", "bucket") if then == "bucket" else ("proxy",)
         ended = pull(tmp_path, profiles.source(*names), rows, "-v")
         asked = retrieves(origins.proxy.requests)
     assert [entry.status for entry in asked] == [200] * (len(asked) - 1) + [429]
@@ -160,7 +165,7 @@ def test_what_the_user_allows_is_held_to_the_byte(rows: list[Series], holdings: 
 
 def test_a_500_of_the_proxy_is_tried_again(rows: list[Series], holdings: Holdings, tmp_path: Path) -> None:
     """Google's own 429, per minute, arrives like this."""
-    rules: dict[Name, list[Rule]] = {"proxy": [Rule(action=Status(status=500), level="series", every=3)]}
+    rules: dict[IdcName, list[Rule]] = {"proxy": [Rule(action=Status(status=500), level="series", every=3)]}
     with idc_thread(holdings, rules=rules) as origins:
         ended = pull(tmp_path, write_profiles(tmp_path, origins).source("proxy"), rows)
         statuses = [entry.status for entry in retrieves(origins.proxy.requests)]

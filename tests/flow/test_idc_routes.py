@@ -9,7 +9,7 @@ import pytest
 from dicomhaul.model import Series
 from dicomhaul.origin import Entry, Holdings, Rule, synthetic_holdings
 from dicomhaul.origin.faults import Action, Level, Part, Status
-from dicomhaul.origin.idc import GCS_NAMES, Name
+from dicomhaul.origin.idc import GCS_NAMES, IdcName
 from support.command import Ended, Word, run_command
 from support.destination import assert_recorded, read_checks, read_routes, read_tree
 from support.idc_origins import (
@@ -95,7 +95,7 @@ def test_whole_series_from_all_three_buckets_and_single_instances_from_the_proxy
 
 
 @pytest.mark.parametrize("name", ["gcs", "proxy"])
-def test_another_route_lands_the_same(name: Name, rows: list[Series], holdings: Holdings, tmp_path: Path) -> None:
+def test_another_route_lands_the_same(name: IdcName, rows: list[Series], holdings: Holdings, tmp_path: Path) -> None:
     with idc_thread(holdings) as origins:
         source = write_profiles(tmp_path, origins).source(name)
         ended = pull(tmp_path, source, idc_manifest(rows))
@@ -139,7 +139,7 @@ def test_the_store_on_google_says_beforehand_what_it_cannot_give(
 def test_what_is_larger_than_an_answer_of_the_proxy(rows: list[Series], holdings: Holdings, tmp_path: Path) -> None:
     limit = 300_000  # the instances of two series are smaller, those of the others larger
     small = [row for row in rows if (row.size_bytes or 0) < limit * (row.expected or 1)]
-    more: dict[Name, str] = {"proxy": f"[limits]\nresponse_bytes = {limit}"}
+    more: dict[IdcName, str] = {"proxy": f"[limits]\nresponse_bytes = {limit}"}
     with idc_thread(holdings, response_bytes=limit) as origins:
         profiles = write_profiles(tmp_path, origins, more)
         (tmp_path / "cohort.csv").write_text(idc_manifest(rows), encoding="utf-8")
@@ -160,8 +160,8 @@ def test_what_is_larger_than_an_answer_of_the_proxy(rows: list[Series], holdings
 class Refusal(NamedTuple):
     """What a route does for good with one series, and by which route it then comes."""
 
-    first: Name
-    second: Name
+    first: IdcName
+    second: IdcName
     action: Action
     level: Level | None  # None: whatever is asked for of the series
 
@@ -208,7 +208,7 @@ def test_a_series_that_one_route_refuses_goes_on_by_the_next(
 def test_what_landed_before_a_series_moved_is_kept(rows: list[Series], holdings: Holdings, tmp_path: Path) -> None:
     lost = rows[0]
     gone = sorted(object_paths(holdings, [lost]))[3]
-    rules: dict[Name, list[Rule]] = {"bucket": [Rule(action=Status(status=404), level="object", path=gone)]}
+    rules: dict[IdcName, list[Rule]] = {"bucket": [Rule(action=Status(status=404), level="object", path=gone)]}
     with idc_thread(holdings, rules=rules) as origins:
         source = write_profiles(tmp_path, origins).source("bucket", "proxy")
         ended = pull(tmp_path, source, idc_manifest([lost]))
@@ -224,7 +224,7 @@ def test_a_series_that_every_route_refuses_fails_with_each_reason(
     rows: list[Series], holdings: Holdings, tmp_path: Path
 ) -> None:
     lost = rows[0]
-    rules: dict[Name, list[Rule]] = {
+    rules: dict[IdcName, list[Rule]] = {
         "bucket": [Rule(action=Status(status=404), level="listing", path=prefix(lost))],
         "proxy": [Rule(action=Status(status=404), path=series_path(lost))],
     }
@@ -240,7 +240,7 @@ def test_a_series_that_every_route_refuses_fails_with_each_reason(
 
 @pytest.mark.parametrize("name", ["bucket", "gcs"])
 def test_an_object_that_rotted_on_the_way_is_fetched_again(
-    name: Name, rows: list[Series], holdings: Holdings, tmp_path: Path
+    name: IdcName, rows: list[Series], holdings: Holdings, tmp_path: Path
 ) -> None:
     rules = {name: [Rule(action=Part(wrong="flip"), level="object", times=frozenset({2, 4}))]}
     with idc_thread(holdings, rules=rules) as origins:

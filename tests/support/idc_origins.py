@@ -11,8 +11,8 @@ from typing import Any
 
 from dicomhaul.cohort.idc import open_idc
 from dicomhaul.model import Query, Series
-from dicomhaul.origin import Allowance, Catalog, Holdings, IdcOrigins, Rule, Script, profile_toml, serve_idc
-from dicomhaul.origin.idc import TOKEN, Name
+from dicomhaul.origin import Catalog, Holdings, IdcOrigins, Rule, Script, Settings, profile_toml, serve_idc
+from dicomhaul.origin.idc import TOKEN, IdcName
 from support.destination import expected_tree
 
 # What the store on Google wants: pass it to `run_command(environ=...)`.
@@ -24,17 +24,16 @@ _START_TIMEOUT_S = 60
 def idc_thread(
     holdings: Holdings,
     *,
-    rules: Mapping[Name, Sequence[Rule]] | None = None,
-    allowance: Allowance | None = None,
-    **more: Any,
+    rules: Mapping[IdcName, Sequence[Rule]] | None = None,
+    **settings: Any,
 ) -> Iterator[IdcOrigins]:
-    """Serve from a thread with a loop of its own; `more` as `serve_idc`. The test may read journals."""
+    """Serve from a thread with a loop of its own; `settings` as `Settings`. The test may read journals."""
     started: Future[IdcOrigins] = Future()
     stop: Future[None] = Future()
     faults = {name: Script(list(each)) for name, each in (rules or {}).items()}
 
     async def run() -> None:
-        async with serve_idc(holdings, faults=faults, allowance=allowance, **more) as origins:
+        async with serve_idc(holdings, Settings(**settings), faults=faults) as origins:
             started.set_result(origins)
             await asyncio.wrap_future(stop)
 
@@ -61,7 +60,7 @@ class IdcProfiles:
 
     folder: Path
 
-    def source(self, *names: Name) -> str:
+    def source(self, *names: IdcName) -> str:
         """Return SOURCE: the profile of one, or of several with commas between."""
         return ",".join(str(self.folder / f"local-{name}.toml") for name in names)
 
@@ -90,7 +89,7 @@ def idc_manifest(whole: Sequence[Series], single: Mapping[str, Sequence[str]] | 
     return "\n".join(["SeriesInstanceUID,SOPInstanceUID", *lines, ""])
 
 
-def write_profiles(folder: Path, origins: IdcOrigins, more: Mapping[Name, str] | None = None) -> IdcProfiles:
+def write_profiles(folder: Path, origins: IdcOrigins, more: Mapping[IdcName, str] | None = None) -> IdcProfiles:
     """Write a profile for each origin into `folder`; `more` is TOML that is added to one of them."""
     for name, origin in origins.by_name().items():
         text = profile_toml(name, origin.url, (more or {}).get(name, ""))

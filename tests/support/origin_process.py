@@ -64,13 +64,27 @@ def origin_thread(
 @contextmanager
 def origin_process(*arguments: str) -> Iterator[str]:
     """Run `dicomhaul origin ARGUMENTS` and yield its base URL; it is stopped with SIGTERM and must end well."""
+    with _process(1, arguments) as (line,):
+        assert line.startswith("http"), line
+        yield line
+
+
+@contextmanager
+def origin_processes(count: int, *arguments: str) -> Iterator[dict[str, str]]:
+    """Run `dicomhaul origin ARGUMENTS`, which plays several; yield the URL of each by its name."""
+    with _process(count, arguments) as lines:
+        yield dict(line.split(" ", 1) for line in lines)
+
+
+@contextmanager
+def _process(lines: int, arguments: Sequence[str]) -> Iterator[list[str]]:
     command = [sys.executable, "-m", "dicomhaul", "origin", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            url = process.stdout.readline().strip()
-            assert url.startswith("http"), f"no URL, exit code {process.wait(_START_TIMEOUT_S)}"
-            yield url
+            read = [process.stdout.readline().strip() for _ in range(lines)]
+            assert all(read), f"no URL, exit code {process.wait(_START_TIMEOUT_S)}"
+            yield read
         finally:
             process.send_signal(signal.SIGTERM)
             code = process.wait(_START_TIMEOUT_S)

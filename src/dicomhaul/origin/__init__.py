@@ -17,7 +17,7 @@ from dicomhaul.origin.faults import Cut, Part, Rule, Script, Stall, Status, Trun
 from dicomhaul.origin.folder import scan_folder
 from dicomhaul.origin.front import Front
 from dicomhaul.origin.holdings import Holdings, Revision, stored_holdings, synthetic_holdings
-from dicomhaul.origin.idc import IdcOrigins, profile_toml, serve_idc
+from dicomhaul.origin.idc import IdcName, IdcOrigins, Settings, open_one, profile_toml, serve_idc
 from dicomhaul.origin.journal import Entry
 from dicomhaul.origin.server import Origin, serve
 from dicomhaul.origin.style import STYLES, Style
@@ -33,16 +33,19 @@ __all__ = [
     "Entry",
     "Front",
     "Holdings",
+    "IdcName",
     "IdcOrigins",
     "Origin",
     "Part",
     "Revision",
     "Rule",
     "Script",
+    "Settings",
     "Stall",
     "Status",
     "Style",
     "Truncate",
+    "open_one",
     "profile_toml",
     "read_script",
     "scan_folder",

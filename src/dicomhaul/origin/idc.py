@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -11,10 +11,11 @@ from dicomhaul.origin.bucket import BucketOrigin, serve_bucket
 from dicomhaul.origin.faults import Script
 from dicomhaul.origin.front import Front
 from dicomhaul.origin.holdings import BUCKETS, Holdings
+from dicomhaul.origin.listing import PAGE_MAX
 from dicomhaul.origin.server import Origin, serve
 from dicomhaul.origin.style import IDC_GOOGLE, IDC_PROXY
 
-Name = Literal["bucket", "gcs", "proxy", "google"]
+IdcName = Literal["bucket", "gcs", "proxy", "google"]
 
 PROXY_PATH: Final = "/current/viewer-only-no-downloads-see-tinyurl-dot-com-slash-3j3d9jyp/dicomWeb"
 GOOGLE_PATH: Final = "/v1/projects/nci-idc-data/locations/us-central1/datasets/idc/dicomStores/idc-store/dicomWeb"
@@ -22,7 +23,7 @@ GCS_NAMES: Final = {"idc-open-data-two": "idc-open-idc1", "idc-open-data-cr": "i
 TOKEN: Final = "origin-token"  # noqa: S105 - opens nothing but the embedded origin
 BYTES_PER_DAY: Final = 50_000_000_000  # nobody tells the real one
 
-_PROFILES: Final[Mapping[Name, str]] = {
+_PROFILES: Final[Mapping[IdcName, str]] = {
     "bucket": "idc-bucket",
     "gcs": "idc-bucket-gcs",
     "proxy": "idc-proxy",
@@ -39,12 +40,12 @@ class IdcOrigins:
     proxy: Origin
     google: Origin
 
-    def by_name(self) -> dict[Name, Front]:
+    def by_name(self) -> dict[IdcName, Front]:
         """Return each by its name."""
         return {"bucket": self.bucket, "gcs": self.gcs, "proxy": self.proxy, "google": self.google}
 
 
-def profile_toml(name: Name, url: str, more: str = "") -> str:
+def profile_toml(name: IdcName, url: str, more: str = "") -> str:
     """Return a profile for one of them, as a user would write it: it is called `local-<name>`.
 
     `more` is TOML that is added: top-level keys first, then tables.
@@ -62,25 +63,11 @@ def profile_toml(name: Name, url: str, more: str = "") -> str:
     return "\n".join([*lines, ""])
 
 
-@asynccontextmanager
-async def serve_idc(
-    holdings: Holdings,
-    *,
-    faults: Mapping[Name, Script] | None = None,
-    allowance: Allowance | None = None,
-    response_bytes: int = 32_000_000,
-    token: str = TOKEN,
-    multipart_above: int | None = None,
-    page_max: int = 1000,
-    tls: ssl.SSLContext | None = None,
-    host: str = "127.0.0.1",
-    ports: Mapping[Name, int] | None = None,
-) -> AsyncIterator[IdcOrigins]:
-    """Serve `holdings` by all four while the block runs.
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the four behave.
 
-    Args:
-        holdings: what IDC holds. The proxy has what is present, the store on Google what of it is in `idc-open-data`.
-        faults: what each does wrong.
+    Attributes:
         allowance: of the proxy's clients; None: 50 GB a day.
         response_bytes: the largest answer of the proxy.
         token: the bearer token that the store on Google wants.
@@ -88,60 +75,78 @@ async def serve_idc(
         page_max: likewise.
         tls: a server-side context; None: plain HTTP.
         host: the address to listen on.
-        ports: where each listens; 0, or one that is not named, picks a free one.
+    """
+
+    allowance: Allowance | None = None
+    response_bytes: int = 32_000_000
+    token: str = TOKEN
+    multipart_above: int | None = None
+    page_max: int = PAGE_MAX
+    tls: ssl.SSLContext | None = None
+    host: str = "127.0.0.1"
+
+
+def open_one(
+    name: IdcName, holdings: Holdings, settings: Settings, *, faults: Script | None = None, port: int = 0
+) -> AbstractAsyncContextManager[Front]:
+    """Serve `holdings` by one of the four while the block runs; errors as `serve_idc`."""
+    if name in {"bucket", "gcs"}:
+        return _open_bucket(name, holdings, settings, faults, port)
+    return _open_server(name, holdings, settings, faults, port)
+
+
+def _open_bucket(
+    name: IdcName, holdings: Holdings, settings: Settings, faults: Script | None, port: int
+) -> AbstractAsyncContextManager[BucketOrigin]:
+    return serve_bucket(
+        holdings,
+        cloud="gcs" if name == "gcs" else "s3",
+        names=GCS_NAMES if name == "gcs" else {},
+        faults=faults,
+        multipart_above=settings.multipart_above,
+        page_max=settings.page_max,
+        host=settings.host,
+        port=port,
+        tls=settings.tls,
+    )
+
+
+def _open_server(
+    name: IdcName, holdings: Holdings, settings: Settings, faults: Script | None, port: int
+) -> AbstractAsyncContextManager[Origin]:
+    metered = name == "proxy"
+    return serve(
+        holdings.catalog(None if metered else BUCKETS[:1]),
+        style=replace(IDC_PROXY, response_bytes=settings.response_bytes) if metered else IDC_GOOGLE,
+        faults=faults,
+        base_path=PROXY_PATH if metered else GOOGLE_PATH,
+        authorization=None if metered else f"Bearer {settings.token}",
+        allowance=(settings.allowance or Allowance(BYTES_PER_DAY)) if metered else None,
+        host=settings.host,
+        port=port,
+        tls=settings.tls,
+    )
+
+
+@asynccontextmanager
+async def serve_idc(
+    holdings: Holdings, settings: Settings | None = None, *, faults: Mapping[IdcName, Script] | None = None
+) -> AsyncIterator[IdcOrigins]:
+    """Serve `holdings` by all four while the block runs, each on a free port.
+
+    Args:
+        holdings: what IDC holds. The proxy has what is present, the store on Google what of it is in `idc-open-data`.
+        settings: how they behave.
+        faults: what each does wrong.
 
     Raises:
-        OSError: a port is taken.
+        OSError: there is no free port.
     """
-    script, at = faults or {}, ports or {}
-    proxy_style = replace(IDC_PROXY, response_bytes=response_bytes)
-    async with AsyncExitStack() as stack:
-        bucket = await stack.enter_async_context(
-            serve_bucket(
-                holdings,
-                faults=script.get("bucket"),
-                multipart_above=multipart_above,
-                page_max=page_max,
-                host=host,
-                port=at.get("bucket", 0),
-                tls=tls,
-            )
-        )
-        gcs = await stack.enter_async_context(
-            serve_bucket(
-                holdings,
-                cloud="gcs",
-                names=GCS_NAMES,
-                faults=script.get("gcs"),
-                multipart_above=multipart_above,
-                page_max=page_max,
-                host=host,
-                port=at.get("gcs", 0),
-                tls=tls,
-            )
-        )
-        proxy = await stack.enter_async_context(
-            serve(
-                holdings.catalog(),
-                style=proxy_style,
-                faults=script.get("proxy"),
-                base_path=PROXY_PATH,
-                allowance=allowance or Allowance(BYTES_PER_DAY),
-                host=host,
-                port=at.get("proxy", 0),
-                tls=tls,
-            )
-        )
-        google = await stack.enter_async_context(
-            serve(
-                holdings.catalog(BUCKETS[:1]),
-                style=IDC_GOOGLE,
-                faults=script.get("google"),
-                base_path=GOOGLE_PATH,
-                authorization=f"Bearer {token}",
-                host=host,
-                port=at.get("google", 0),
-                tls=tls,
-            )
-        )
+    chosen, script = settings or Settings(), faults or {}
+    async with (
+        _open_bucket("bucket", holdings, chosen, script.get("bucket"), 0) as bucket,
+        _open_bucket("gcs", holdings, chosen, script.get("gcs"), 0) as gcs,
+        _open_server("proxy", holdings, chosen, script.get("proxy"), 0) as proxy,
+        _open_server("google", holdings, chosen, script.get("google"), 0) as google,
+    ):
         yield IdcOrigins(bucket, gcs, proxy, google)

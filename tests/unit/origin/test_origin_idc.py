@@ -13,10 +13,10 @@ import pytest
 
 from dicomhaul.config.source import resolve_sources
 from dicomhaul.model import Series, SeriesUID, StudyUID
-from dicomhaul.origin import Allowance, Front, IdcOrigins, Rule, Script, serve_idc, synthetic_holdings
+from dicomhaul.origin import Allowance, Front, IdcOrigins, Rule, Script, Settings, serve_idc, synthetic_holdings
 from dicomhaul.origin.faults import Cut, Status
 from dicomhaul.origin.holdings import BUCKETS
-from dicomhaul.origin.idc import TOKEN
+from dicomhaul.origin.idc import TOKEN, IdcName
 from support.idc_origins import idc_thread, write_profiles
 
 pytestmark = pytest.mark.anyio
@@ -71,8 +71,8 @@ def series_path(number: int) -> str:
 
 
 @asynccontextmanager
-async def running(**more: Any) -> AsyncIterator[IdcOrigins]:
-    async with serve_idc(synthetic_holdings(make_rows()), **more) as origins:
+async def running(*, faults: dict[IdcName, Script] | None = None, **settings: Any) -> AsyncIterator[IdcOrigins]:
+    async with serve_idc(synthetic_holdings(make_rows()), Settings(**settings), faults=faults) as origins:
         yield origins
 
 
@@ -112,7 +112,7 @@ async def test_exactly_the_limit_is_not_over_it() -> None:
 
 async def test_searches_and_metadata_are_counted_and_what_was_cut_is_counted_as_far_as_it_came() -> None:
     allowance = Allowance(10_000_000)
-    faults = {"proxy": Script([Rule(action=Cut(after_bytes=5_000), level="series")])}
+    faults: dict[IdcName, Script] = {"proxy": Script([Rule(action=Cut(after_bytes=5_000), level="series")])}
     async with running(allowance=allowance, faults=faults) as origins:
         found = await ask(origins.proxy, "/studies")
         metadata = await ask(origins.proxy, series_path(0) + "/metadata")
@@ -143,7 +143,7 @@ async def test_an_answer_over_the_limit_of_app_engine_is_an_empty_500() -> None:
 
 
 async def test_googles_own_429_arrives_as_500() -> None:
-    faults = {"proxy": Script([Rule(action=Status(status=500), level="series", every=2)])}
+    faults: dict[IdcName, Script] = {"proxy": Script([Rule(action=Status(status=500), level="series", every=2)])}
     allowance = Allowance(10_000_000)
     async with running(faults=faults, allowance=allowance) as origins:
         answers = [await ask(origins.proxy, series_path(0)) for _ in range(4)]
