@@ -36,6 +36,7 @@ ROOMS: Final = (
     "doctor",
     "run",
     "merging",
+    "forecasting",
     "verification",
     "citation",
     "hauler",

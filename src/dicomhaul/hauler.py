@@ -13,21 +13,23 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 import anyio.from_thread
 
-from dicomhaul import build, run
+from dicomhaul import build, forecasting, run
 from dicomhaul.config.options import HaulOptions
 from dicomhaul.config.source import IDC, Connection, Location, Sources, SourceSpec, resolve_sources
 from dicomhaul.destination import layout_of
 from dicomhaul.errors import ConfigError, IncompleteError
 from dicomhaul.events import Event, Observer, SeriesLanded, Tally
+from dicomhaul.forecasting import Measured
 from dicomhaul.model import Query, Shard
 from dicomhaul.net.clock import SystemClock
 from dicomhaul.net.host import Host
 from dicomhaul.plan.estimate import Summary
+from dicomhaul.plan.forecast import Forecast
 from dicomhaul.planner.parent import plan
 from dicomhaul.planner.request import PlanRequest
 from dicomhaul.record.place import place_of
@@ -37,6 +39,7 @@ from dicomhaul.report import LandedSeries, Report
 if TYPE_CHECKING:
     import pandas as pd
 
+T = TypeVar("T")
 Words = str | Iterable[str]
 
 
@@ -238,6 +241,45 @@ class Hauler:
             )
         )
 
+    async def probe(self, cohort: Cohort, summary: Summary, to: str | os.PathLike[str] | None = None) -> Measured:
+        """Measure, by up to 30 s of real transfer, how fast each route of a plan is; what came is removed again.
+
+        Args:
+            cohort: what was planned.
+            summary: its plan.
+            to: the destination, so that its filesystem is written to.
+
+        Raises LandingError where nothing can be written.
+        """
+        near = None if to is None else Path(to)
+        source = self._needed_source()
+        measured = await self._in_turn(
+            lambda _: forecasting.probe(
+                cohort.query, source, summary, options=self._options, world=self._world(), near=near
+            )
+        )
+        await self._close_hosts()  # one that gave up stays so; the next run tries a new one
+        return measured
+
+    def forecast(
+        self, summary: Summary, *, bytes_per_s: int | None = None, measured: Measured | None = None
+    ) -> Forecast:
+        """Predict how long a plan will take, on how many days of a quota, and what it will fill.
+
+        Args:
+            summary: the plan.
+            bytes_per_s: what the line carries, if you know.
+            measured: what `probe` found.
+        """
+        return forecasting.predict(
+            summary,
+            self._needed_source(),
+            self._options,
+            now_s=self._clock.now(),
+            bytes_per_s=bytes_per_s,
+            measured=measured,
+        )
+
     async def pull(self, cohort: Cohort, to: str | os.PathLike[str], *, check: bool = True) -> Report:
         """Bring a cohort to the destination `to`; again, and it goes on where it stopped.
 
@@ -375,14 +417,17 @@ class Hauler:
         for _, stack in hosts.values():
             await stack.aclose()
 
-    async def _in_scope(self, call: Callable[[anyio.CancelScope], Awaitable[Report]]) -> Report:
+    async def _in_turn(self, call: Callable[[anyio.CancelScope], Awaitable[T]]) -> T:
         async with self._turn:
             self._scope = scope = anyio.CancelScope()
             self._runner = asyncio.current_task()
             try:
-                report = await call(scope)
+                return await call(scope)
             finally:
                 self._scope = self._runner = None
+
+    async def _in_scope(self, call: Callable[[anyio.CancelScope], Awaitable[Report]]) -> Report:
+        report = await self._in_turn(call)
         if report.state == "paused":
             await self._close_hosts()  # a host that gave up stays so; the next run tries a new one
         return report

@@ -1,4 +1,4 @@
-"""`dicomhaul plan`: what would come, and from where. Moves and writes nothing."""
+"""`dicomhaul plan`: what would come, from where, and how long it would take. Moves nothing, unless it is to measure."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,10 +8,13 @@ import typer
 from dicomhaul.cli import shared
 from dicomhaul.cli.harness import Stop, run_async
 from dicomhaul.cli.output import emit_json, human_bytes, human_count, say
+from dicomhaul.config.rates import parse_size
+from dicomhaul.observe.figures import duration
 
 if TYPE_CHECKING:
     from dicomhaul.hauler import Cohort, Hauler
     from dicomhaul.plan.estimate import Amount, Summary
+    from dicomhaul.plan.forecast import Forecast
 
 _SHOWN = 12
 
@@ -44,6 +47,7 @@ def plan(
     client_key: shared.ClientKeyOption = None,
     tpslimit: shared.TpsOption = None,
     quota: shared.QuotaOption = None,
+    bwlimit: shared.BwlimitOption = None,
     to: shared.PlanToOption = None,
     layout: shared.LayoutOption = None,
     state_dir: shared.StateDirOption = None,
@@ -61,6 +65,8 @@ def plan(
       dicomhaul plan qin_pet_phantom
       dicomhaul plan --collection nlst --modality CT --json
       dicomhaul plan --all --source http://localhost:8042/dicom-web -o data
+      dicomhaul plan nlst --rate 80M --quota 5G/day
+      dicomhaul plan nlst --probe -o data
     """
     query = shared.query_from(
         targets=targets,
@@ -84,38 +90,51 @@ def plan(
     connection = shared.connection_from(
         auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
     )
-    options = shared.options_from(tpslimit=tpslimit, layout=layout, state_dir=state_dir, quota=quota, lock=lock)
+    options = shared.options_from(
+        tpslimit=tpslimit, layout=layout, state_dir=state_dir, quota=quota, lock=lock, bwlimit=bwlimit
+    )
+    bytes_per_s = None if rate is None else parse_size(rate)
     from dicomhaul.hauler import Cohort, Hauler  # noqa: PLC0415 - loads in 0.4 s, which --help need not wait for
 
     hauler = Hauler(source, profile=profile, bucket_location=bucket_location, connection=connection, options=options)
-    show_plan(hauler, Cohort(query), to=to, as_json=as_json)
+    show_plan(hauler, Cohort(query), to=to, as_json=as_json, bytes_per_s=bytes_per_s, probe=probe)
 
 
-def show_plan(hauler: "Hauler", cohort: "Cohort", *, to: Path | None, as_json: bool) -> None:
+def show_plan(
+    hauler: "Hauler",
+    cohort: "Cohort",
+    *,
+    to: Path | None,
+    as_json: bool,
+    bytes_per_s: int | None = None,
+    probe: bool = False,
+) -> None:
     """Plan and print; raises typer.Exit with 128 plus the signal if one came."""
     import anyio  # noqa: PLC0415 - as above
 
     from dicomhaul.land.folder import Folder  # noqa: PLC0415
     from dicomhaul.plan.estimate import shortage  # noqa: PLC0415
 
-    async def body(stop: Stop) -> "Summary | None":
+    async def body(stop: Stop) -> "tuple[Summary, Forecast]":
         with anyio.CancelScope() as scope:
             stop.call = scope.cancel
             async with hauler:
-                return await hauler.plan(cohort, to)
+                summary = await hauler.plan(cohort, to)
+                measured = await hauler.probe(cohort, summary, to) if probe else None
+                return summary, hauler.forecast(summary, bytes_per_s=bytes_per_s, measured=measured)
         raise typer.Exit(stop.exit_code or 1)
 
-    summary = run_async(body)
-    assert summary is not None  # noqa: S101 - a cancelled body has raised
+    summary, forecast = run_async(body)
     room = None if to is None else Folder(to).room()
     problem = None if room is None else shortage(summary.total, room)
     if as_json:
-        table = _as_json(summary)
+        table = {**_as_json(summary), "forecast": forecast.as_json()}
         if room is not None:
             table |= {"disk_free_bytes": room.free_bytes, "inodes_free": room.free_inodes, "fits": problem is None}
         emit_json(table)
         return
     _print(summary)
+    _print_forecast(forecast)
     if room is not None:
         say(f"free:       {human_bytes(room.free_bytes)}" + (f" - {problem}" if problem else ""))
 
@@ -157,6 +176,17 @@ def _print(summary: "Summary") -> None:
         say(f"skipped:    {reason}: {human_count(count, 'series')}")
     for note in summary.notes:
         say(f"note:       {note}")
+
+
+def _print_forecast(forecast: "Forecast") -> None:
+    time = "unknown" if forecast.seconds is None else duration(forecast.seconds)
+    if forecast.rate_bytes_per_s:
+        time += f" at {human_bytes(forecast.rate_bytes_per_s)}/s"
+    if forecast.quota_days:
+        time += f", {human_count(forecast.quota_days, 'days')} of a quota"
+    say(f"forecast:   time {time}; {human_count(forecast.files, 'files')}, {human_bytes(forecast.disk_bytes)} of disk")
+    for sentence in forecast.assumptions:
+        say(f"assumed:    {sentence}")
 
 
 def _largest(table: "dict[str, Amount]") -> "list[tuple[str, Amount]]":

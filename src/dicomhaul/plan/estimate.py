@@ -28,7 +28,7 @@ class Amount:
     instances: int | None = 0
     size_bytes: int | None = 0
 
-    def plus(self, group: Group) -> "Amount":
+    def plus(self, group: "Group | Amount") -> "Amount":
         """Return the sum; what is unknown stays unknown."""
         return Amount(
             self.series + group.series,
@@ -55,6 +55,7 @@ class Summary:
         skipped: reason -> series that would not come: the destination has them, or nobody chosen can give them.
         source: the sources that would be asked.
         notes: sentences for the reader.
+        quotas: source -> bytes that it gives a day (UTC), and bytes of them that are used, where the plan asked.
     """
 
     total: Amount = Amount()
@@ -66,6 +67,7 @@ class Summary:
     skipped: dict[str, int] = field(default_factory=dict)
     source: str = ""
     notes: tuple[str, ...] = ()
+    quotas: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def _add(one: int | None, other: int | None) -> int | None:

@@ -74,7 +74,6 @@ class Forecast:
 
 
 def forecast(
-    total: Amount,
     routes: Mapping[str, Amount],
     supplies: Mapping[str, Supply],
     *,
@@ -86,14 +85,16 @@ def forecast(
     """Predict.
 
     Args:
-        total: everything that will come.
-        routes: the same by route.
+        routes: what will come, by route.
         supplies: what is known of these routes.
         day_left_s: seconds until the next 00:00 UTC.
         limits: the timetable of `--bwlimit`, sorted by minute.
         requests_per_s: the most requests a second.
         basis: in sentences, where the rates come from.
     """
+    total = Amount()
+    for amount in routes.values():
+        total = total.plus(amount)
     assumptions = [*basis, *(["--bwlimit holds, on average over a week"] if limits else [])]
     rates = {name: capped(supplies.get(name, Supply()).bytes_per_s, limits) for name in routes}
     line_s, quota_s, days = _line_s(routes, rates), 0.0, 0

@@ -50,6 +50,7 @@ class Budgets:
         self._environ = environ
         self._notice = notice
         self._known: dict[str, int | None] = {}
+        self.quotas: dict[str, tuple[int, int]] = {}  # source -> bytes a day, and of them used, where it was asked
 
     def left(self, name: str) -> int | None:
         """Return how many bytes a source still gives today; None: nobody knows."""
@@ -85,6 +86,9 @@ class Budgets:
                     return 0
                 except HaulError as error:
                     heard.append(f"the quota of {spec.name} cannot be read: {error}")
+                finally:
+                    if quota.limit_bytes is not None:
+                        self.quotas[spec.name] = (quota.limit_bytes, quota.used_bytes)
                 left = quota.left_bytes
         if scope.cancelled_caught:
             heard.append(f"the quota of {spec.name} cannot be read: no answer within {_ASK_S:g} s")

@@ -6,6 +6,7 @@ What is resolved where: `idc` on IDC's index, `server` on a DICOMweb server; bot
 import os
 import sys
 import threading
+from dataclasses import replace
 
 import anyio
 
@@ -64,11 +65,11 @@ def _answer(request: PlanRequest) -> Summary:
     if source.index == "idc":
         from dicomhaul.planner.idc import plan_on_idc  # noqa: PLC0415 - DuckDB, which only IDC needs
 
-        return plan_on_idc(sheet)
+        return replace(plan_on_idc(sheet), quotas=budgets.quotas)
     unknown = [name for name in layout.fields if name not in BASE_FIELDS]
     if unknown:
         raise ConfigError(f"the layout names {', '.join(unknown)}, which only IDC's index knows")
-    return anyio.run(plan_on_server, sheet, os.environ)
+    return replace(anyio.run(plan_on_server, sheet, os.environ), quotas=budgets.quotas)
 
 
 if __name__ == "__main__":
