@@ -49,9 +49,9 @@ def command_lines(text: str) -> Iterator[list[str]]:
     for line in text.replace("\\\n", " ").splitlines():
         if not re.match(r"\s*(?:\$ )?(?:[A-Z_]+=\S+ )*[a-z]+ ", line):
             continue
-        lexer = shlex.shlex(line.strip().removeprefix("$ "), posix=True, punctuation_chars="|;&")
+        lexer = shlex.shlex(line.strip().removeprefix("$ "), posix=True, punctuation_chars="|;&>")
         lexer.whitespace_split = True
-        for is_break, words in groupby(lexer, lambda word: set(word) <= set("|;&")):
+        for is_break, words in groupby(lexer, lambda word: set(word) <= set("|;&>")):
             if not is_break:
                 command = list(dropwhile(lambda word: "=" in word, words))
                 if command[:1] == ["dicomhaul"] and command[1:] not in (["--help"], ["--version"]):
