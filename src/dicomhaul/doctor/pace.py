@@ -21,7 +21,9 @@ STEPS: Final = (1, 2, 4, 8, 16)
 IDLE_S: Final = 2.0
 _LATENCY_TIMES: Final = 5
 _GAIN: Final = 1.1  # of throughput, for which it is worth having more at once
-_FEWEST: Final = 4
+_FEWEST: Final = 8  # requests of a step, so that one slow answer does not rule it
+_TELLING_S: Final = 0.1  # a step that is quicker says nothing that matters
+_LEAST: Final = 4  # at once, whatever was measured: small answers say little of large ones
 
 Call = Callable[[], Awaitable[Answer]]
 
@@ -32,6 +34,7 @@ class Step:
 
     at_once: int
     per_s: float
+    took_s: float
 
 
 @dataclass(slots=True)
@@ -80,7 +83,7 @@ async def climb(
             seen.stopped, seen.stopped_at = problem, at_once
             return
         best = max((step.per_s for step in seen.steps), default=0.0)
-        seen.steps.append(Step(at_once, count / took_s))
+        seen.steps.append(Step(at_once, count / took_s, took_s))
         idle_steps = 0 if count / took_s > best * _GAIN else idle_steps + 1
         if idle_steps == 2:
             return
@@ -145,7 +148,8 @@ def knee(steps: Sequence[Step], gain: float = _GAIN) -> int | None:
 def at_once_for(seen: Paced, limits: Limits, top: int) -> tuple[int, int] | None:
     """Return how many at once a profile should begin with, and allow; None: what it says is not contradicted.
 
-    Never more than the profile allows already: that is a matter of manners, too. `top` is where the ramp ends.
+    Never more than the profile allows already: that is a matter of manners, too. `top` is where the ramp ends. Nothing
+    follows from answers that come so quickly that their number a second is chance.
     """
     if seen.stopped_at:
         most = max(1, min(limits.concurrency_max, max((step.at_once for step in seen.steps), default=1)))
@@ -153,7 +157,9 @@ def at_once_for(seen: Paced, limits: Limits, top: int) -> tuple[int, int] | None
     at = knee(seen.steps)
     if at is None or at >= min(top, limits.concurrency_max):
         return None
-    most = min(limits.concurrency_max, max(2 * at, _FEWEST))
+    if any(step.took_s < _TELLING_S for step in seen.steps if step.at_once == at):
+        return None
+    most = min(limits.concurrency_max, max(2 * at, _LEAST))
     return min(limits.concurrency_start, most), most
 
 

@@ -84,9 +84,11 @@ def write_profile(
         today: the date, likewise.
         requests: how many it took, likewise.
     """
-    base = proposed.name if proposed.name in built_in_names() and built_in(proposed.name) == spec.profile else "generic"
     table = proposed.model_dump(exclude=_OWN)
     table["auth"]["kind"] = auth
+    bases = {name: built_in(name).model_dump(exclude=_OWN) for name in built_in_names()}
+    differences = {name: _difference(table, base) for name, base in bases.items() if _can_be_said(table, base)}
+    base = min(differences, key=lambda name: (_leaves(differences[name]), name != spec.profile.name, name != "generic"))
     document = tomlkit.document()
     document.add(
         tomlkit.comment(_line(f"Proposed by dicomhaul doctor on {today}, after {requests} requests. Observed:"))
@@ -97,13 +99,13 @@ def write_profile(
     document.add("description", tomlkit.item(f"{urlsplit(spec.base_url).netloc}, as dicomhaul doctor found it"))
     document.add("extends", tomlkit.item(base))
     document.add("url", tomlkit.item(spec.base_url))
-    for key, value in _difference(table, built_in(base).model_dump(exclude=_OWN)).items():
+    for key, value in differences[base].items():
         document.add(key, tomlkit.item(value))
     return tomlkit.dumps(document)
 
 
 def _difference(table: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a profile is other than in its base. TOML has no way to say none, and nothing becomes none."""
+    """What of a profile is other than in its base, tables last, as TOML wants them."""
     changed: dict[str, Any] = {}
     plain_first = sorted(table.items(), key=lambda item: isinstance(item[1], dict))
     for key, value in plain_first:
@@ -111,9 +113,25 @@ def _difference(table: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, 
             inner = _difference(value, base[key])
             if inner:
                 changed[key] = inner
-        elif value is not None and value != base.get(key):
+        elif value != base.get(key):
             changed[key] = value
     return changed
+
+
+def _can_be_said(table: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
+    """A profile that extends another can neither take a key out of a table nor say none."""
+    for key, before in base.items():
+        after = table.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            if not _can_be_said(after, before):
+                return False
+        elif after is None and before is not None:
+            return False
+    return True
+
+
+def _leaves(table: Mapping[str, Any]) -> int:
+    return sum(_leaves(value) if isinstance(value, dict) else 1 for value in table.values())
 
 
 def _line(text: str) -> str:
