@@ -352,6 +352,33 @@ async def test_on_a_full_disk_what_is_noted_stays_and_the_rest_goes(
     assert isinstance(bench.writer.error, DiskFull)
 
 
+@pytest.mark.parametrize("kept", [True, False])
+async def test_what_could_not_be_closed_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, kept: bool
+) -> None:
+    """A network filesystem says as late as that what it could not write."""
+    async with open_bench(tmp_path) as bench:
+        before = open_descriptors()
+        sink = bench.sink(batch_bytes=100)
+        sink.begin(stated() if kept else None)
+        await feed(sink, CONTENT)
+        await sink.settle()
+        assert bool(bench.notes) == kept
+        real = os.close
+
+        def close(fd: int) -> None:
+            real(fd)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "close", close)
+        sink.end(identity("4.1"))
+        with pytest.raises(DiskFull):
+            await sink.settle()
+        monkeypatch.undo()
+        assert open_descriptors() == before
+        assert (bench.staged, bench.partials(), list(bench.staging.iterdir())) == ({}, {}, [])
+
+
 async def test_a_writer_that_has_failed_reopens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_bench(tmp_path) as bench:
         partial = await leave(bench, 2000)

@@ -1,6 +1,7 @@
 """What a source states of an object is held against its bytes, and what does not agree has not landed."""
 
 import hashlib
+import threading
 from pathlib import Path
 
 import anyio
@@ -10,6 +11,7 @@ import pytest
 from dicomhaul.errors import WrongInstance
 from dicomhaul.land.digests import hasher_for
 from dicomhaul.land.sink import BATCH_BYTES, FolderSink
+from dicomhaul.land.writer import Done, Segment
 from dicomhaul.model import Check, Stated
 from support.fakes import identity
 from support.landing import Bench, open_bench
@@ -107,16 +109,30 @@ async def test_one_of_many_in_a_batch_is_refused(tmp_path: Path) -> None:
         assert bench.tally.bytes_discarded == 100
 
 
-async def test_a_large_part_that_is_refused_counts_once(tmp_path: Path) -> None:
-    """It comes in several batches, of which only the last one knows."""
-    content = bytes(5 * BATCH_BYTES)
+async def test_a_large_part_that_is_refused_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes in two batches, and the writer is done with both before the sink hears of the first."""
+    content = bytes(2 * BATCH_BYTES)
     async with open_bench(tmp_path) as bench:
+        gate, ended = threading.Event(), threading.Event()
+        work, done = bench.writer._batch, [0]
+
+        def wait(segments: list[Segment], finished: Done) -> None:
+            assert gate.wait(60)
+            work(segments, finished)
+            done[0] += 1
+            if done[0] == 2:
+                ended.set()
+
+        monkeypatch.setattr(bench.writer, "_batch", wait)
         sink = bench.sink()
         sink.begin(object_of(content, digest=bytes(16)))
-        for at in range(0, len(content), BATCH_BYTES):
-            sink.write(memoryview(content)[at : at + BATCH_BYTES])
-            await sink.drain()
+        sink.write(memoryview(content)[:BATCH_BYTES])
+        await sink.drain()
+        sink.write(memoryview(content)[BATCH_BYTES:])
         sink.end(identity("4.1"))
+        await sink.drain()
+        gate.set()
+        assert ended.wait(60)  # the loop stands still meanwhile
         await sink.settle()
         assert bench.tally.bytes_discarded == len(content)
         assert set(sink.refused) == {"one"}
@@ -161,10 +177,12 @@ async def test_many_share_a_sink(tmp_path: Path) -> None:
     async with open_bench(tmp_path) as bench:
         sink = bench.sink(batch_bytes=500)
         most, held = 0, 0
+        sizes: list[int] = []
         submit = bench.writer.submit
 
-        def count(segments: object, done: object) -> None:
+        def count(segments: list[Segment], done: object) -> None:
             nonlocal most, held
+            sizes.append(sum(len(view) for segment in segments for view in segment.views))
             held += 1
             most = max(most, held)
 
@@ -173,7 +191,7 @@ async def test_many_share_a_sink(tmp_path: Path) -> None:
                 held -= 1
                 done()  # type: ignore[operator]
 
-            submit(segments, finished)  # type: ignore[arg-type]
+            submit(segments, finished)
 
         bench.writer.submit = count  # type: ignore[method-assign]
 
@@ -192,6 +210,7 @@ async def test_many_share_a_sink(tmp_path: Path) -> None:
         }
         assert len(sink.landed) == len(sink.stems) == 200
         assert 1 <= most <= 2
+        assert min(sizes[:-1]) >= 500  # none hands over what another has just begun to gather
 
 
 def test_digests_are_the_published_ones() -> None:

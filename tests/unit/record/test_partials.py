@@ -98,7 +98,7 @@ def test_the_receipt_of_the_whole_ends_the_note(bench: Bench, stem: str, *, toge
         if not together:
             recorder.ask(lambda ledger: ledger.known(1)).result(60)
         recorder.staged([whole])
-    known = bench.ledger.known(1)
+        known = recorder.ask(lambda ledger: ledger.known(1)).result(60)
     assert (known.partials, known.landed, known.stems) == ({}, {"4.1": len(CONTENT)}, {stem: "4.1"})
     assert bench.in_staging() == set()
 
