@@ -119,6 +119,7 @@ def test_a_series_that_came_by_another_route_wants_no_beginnings(bench: Bench) -
         recorder.noted(one)
         recorder.noted(two)
         recorder.change(lambda ledger: ledger.complete_series(1, Proof.COUNT, 0, "other"))
+        assert recorder.ask(lambda ledger: ledger.known(1)).result(60).partials == {}
     assert bench.ledger.known(1).partials == {}
     assert bench.ledger.known(2).partials == {STEM: two.partial}
     assert bench.in_staging() == {"b.part"}
