@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import tenacity
 
-from dicomhaul.errors import DamagedError, RetryableError, ServerFailed, Throttled
+from dicomhaul.errors import DamagedError, HaulError, RetryableError, ServerFailed, Throttled
 
 T = TypeVar("T")
 
@@ -68,6 +68,22 @@ class Retry:
             failures: starts empty.
             on_retry: told before each wait: the attempt that failed, the seconds to wait here, the error.
         """
+        try:
+            return await call(1)
+        except (RetryableError, DamagedError) as error:
+            first = error
+        return await self._again(call, failures, on_retry, first)
+
+    async def _again(
+        self,
+        call: Callable[[int], Awaitable[T]],
+        failures: Failures,
+        on_retry: Callable[[int, float, BaseException], None],
+        first: HaulError,
+    ) -> T:
+        """Go on after the first attempt failed. What succeeds at once, as nearly everything does, never comes here:
+        tenacity would cost more than all the rest of asking for an object of 9 KB.
+        """
 
         def worth_it(state: tenacity.RetryCallState) -> bool:
             error = _error_of(state)
@@ -89,7 +105,10 @@ class Retry:
                 on_retry(state.attempt_number, state.upcoming_sleep, error)
 
         async def attempt() -> T:
-            return await call(retrying.statistics["attempt_number"])
+            number = retrying.statistics["attempt_number"]
+            if number == 1:
+                raise first
+            return await call(number)
 
         retrying = tenacity.AsyncRetrying(
             retry=worth_it, stop=used_up, wait=wait_s, before_sleep=tell, sleep=self._sleep, reraise=True
