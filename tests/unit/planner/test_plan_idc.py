@@ -155,10 +155,10 @@ def test_the_ledger_gets_what_the_plan_says(tmp_path: Path) -> None:
         assert f"{count:,} series cannot come: {reason}" in loaded.notes
     with closing(sqlite3.connect(path)) as db:
         prior = dict(db.execute("SELECT prior, count(*) FROM series GROUP BY 1").fetchall())
-        (earlier,) = db.execute(
-            "SELECT count(*) FROM series s JOIN route r ON r.id = s.route WHERE prior AND r.reason LIKE 'an earlier %'"
+        (unrouted,) = db.execute(
+            "SELECT count(*) FROM series s JOIN route r ON r.id = s.route WHERE prior AND first = ''"
         ).fetchone()
-    assert prior[1] == earlier == planned.skipped["an earlier revision: idc-google has only the newest"]
+    assert prior[1] == unrouted >= planned.skipped["an earlier revision: idc-google has only the newest"] > 0
 
 
 def test_shards_add_up() -> None:
