@@ -296,7 +296,7 @@ class Hauler:
             SourceError, TransferError: the cohort could not be resolved at the server.
             LandingError, LedgerError: the destination cannot be used.
         """
-        source = self._needed_source()
+        source = self._needed_source(cohort.query)
         return _checked(await self._in_scope(lambda scope: run.pull(
             cohort.query, source, Path(to), self._options, self._world(), stop=scope
         )), check=check)  # fmt: skip
@@ -332,7 +332,7 @@ class Hauler:
 
         Leaving the loop early stops the run. At its end, errors as `pull`.
         """
-        dest, source = Path(to), self._needed_source()
+        dest, source = Path(to), self._needed_source(cohort.query)
         send, receive = anyio.create_memory_object_stream[SeriesLanded](math.inf)
 
         def hear(event: Event) -> None:
@@ -380,7 +380,11 @@ class Hauler:
     def _resolve(self, words: str, profile: str | None) -> Sources:
         return resolve_sources(words, profile=profile, connection=self._connection, location=self._location)
 
-    def _needed_source(self) -> Sources:
+    def _needed_source(self, pulled: Query | None = None) -> Sources:
+        if self._source is None and pulled is not None and (pulled.everything or pulled.search):
+            raise ConfigError(
+                "say where from: --source URL for a DICOMweb server; all of IDC, if that is meant, is --source idc --all"
+            )
         return self._source or self._resolve(IDC, None)
 
     def _world(self) -> run.Surroundings:
