@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from dicomhaul.model import State
-from dicomhaul.plan.order import weight
 
 Row = Mapping[str, Any]  # column -> value
 
@@ -86,12 +85,10 @@ def combine(ours: Copy, theirs: Copy, *, one_tree: bool) -> Combined:
             instances[sop] = {**instances[sop], **_WANTED}
     row = _row(newer, older, revised=revised)
     done = _done(row, [newer] if revised else [newer, older])
-    if done is not None and done.whole:  # what an inventory once named is not wanted any more, what a user named is
-        named = {sop for copy in (ours, theirs) if not copy.whole for sop in copy.instances}
-        instances = {sop: each for sop, each in instances.items() if _landed(each) or sop in named or sop in differing}
+    if done is ours and ours.whole and theirs.whole:  # what an inventory of theirs once named is not wanted any more
+        instances = {sop: each for sop, each in instances.items() if sop in ours.instances or _landed(each)}
     if not whole:
         row["expected"] = len(instances)
-    row["weight"] = weight(row["expected"], row["size_bytes"])
     _settle(row, instances, done, newer, older if not revised else newer)
     row |= {name: ours.row[name] for name in _OURS}
     landed = {sop for sop, each in instances.items() if _landed(each)}
@@ -121,6 +118,7 @@ def _row(newer: Copy, older: Copy, *, revised: bool) -> dict[str, Any]:
     }
     row["whole"] = int(newer.whole or older.whole)
     row["cut"] = max(newer.row["cut"], older.row["cut"])
+    row["weight"] = (newer if newer.whole or not older.whole else older).row["weight"]
     if row["whole"]:
         stating = [copy for copy in ([newer] if revised else [newer, older]) if copy.whole]
         for name in _COUNTS:

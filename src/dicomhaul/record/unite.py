@@ -98,7 +98,7 @@ def unite(ledger: Ledger, others: Sequence[Other], *, bring: Bring, carry: Carry
         _index(db)
         for other in others:
             with _reading(other) as source:
-                _clear_way(db, source._db, other)  # noqa: SLF001 - likewise
+                united.contested += _clear_way(db, source._db, other)  # noqa: SLF001 - likewise
     # 2. All the rest.
     with ledger.transaction():
         runs: list[tuple[Any, ...]] = []
@@ -149,15 +149,18 @@ def _index(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX IF NOT EXISTS series_todo ON series (route, weight) WHERE state = 0")
 
 
-def _clear_way(db: sqlite3.Connection, source: sqlite3.Connection, other: Other) -> None:
-    """Want those instances again of which another ledger's file will take the place of ours."""
+def _clear_way(db: sqlite3.Connection, source: sqlite3.Connection, other: Other) -> list[str]:
+    """Want those instances again of which another ledger's file will take the place of ours; return their series."""
+    cleared: list[str] = []
     if other.one_tree:
-        return
+        return cleared
     for theirs, study, series in source.execute("SELECT id, study, series FROM series ORDER BY id"):
         ours = _find(db, study, series)
         if ours is not None:
             replaced = combine(_copy(db, ours), _copy(source, theirs), one_tree=False).replaced
-            _want(db, ((ours, sop) for sop in replaced), "another destination has it with other bytes")
+            if _want(db, ((ours, sop) for sop in replaced), "another destination has it with other bytes"):
+                cleared.append(series)
+    return cleared
 
 
 def _find(db: sqlite3.Connection, study: str, series: str) -> int | None:
