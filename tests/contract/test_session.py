@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -40,8 +41,19 @@ PASSWORD = "hunter2-never-show"
 SECRET = "dXNlcjpodW50ZXIyLW5ldmVyLXNob3c="
 
 
+@pytest.fixture(params=["dicomweb", "bucket"], autouse=True)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """All of this holds whoever sends the requests: aiohttp, or for buckets `net.direct`."""
+    kind = str(request.param)
+    monkeypatch.setitem(globals(), "KIND", kind)
+    return kind
+
+
+KIND: Literal["dicomweb", "bucket"] = "dicomweb"
+
+
 def profile(**limits: float) -> Profile:
-    return Profile(name="test", limits=Limits.model_validate(limits))
+    return Profile(name="test", kind=KIND, limits=Limits.model_validate(limits))
 
 
 @asynccontextmanager

@@ -25,6 +25,14 @@ pytestmark = pytest.mark.anyio
 PROFILE = Profile(name="test", limits=Limits(connect_timeout_s=5.0, stall_timeout_s=5.0))
 
 
+@pytest.fixture(params=["dicomweb", "bucket"], autouse=True)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """All of this holds whoever sends the requests: aiohttp, or for buckets `net.direct`."""
+    kind = str(request.param)
+    monkeypatch.setitem(globals(), "PROFILE", PROFILE.model_copy(update={"kind": kind}))
+    return kind
+
+
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()

@@ -4,6 +4,7 @@ Messages name the host and never the URL: a path holds UIDs, and a query string 
 """
 
 import os
+import socket
 import ssl
 from collections.abc import Callable
 
@@ -24,6 +25,20 @@ def error_for(exception: Exception, host: str) -> HaulError:
         if isinstance(exception, kind):
             return make(exception, host)
     raise TypeError(f"not foreign: {type(exception).__name__}") from exception
+
+
+def connect_error_for(exception: OSError, host: str) -> HaulError:
+    """Likewise for what kept a connection from coming about, where aiohttp had no part in it."""
+    match exception:
+        case ssl.SSLCertVerificationError():
+            return _certificate(exception, host)
+        case ssl.SSLError():
+            return _tls(exception, host)
+        case socket.gaierror():
+            return _dns(exception, host)
+        case TimeoutError():
+            return _connect_timeout(exception, host)
+    return _connect(exception, host)
 
 
 def _certificate(exception: Exception, host: str) -> HaulError:

@@ -1,5 +1,7 @@
 """One GET after the other from one host: the only place, with `foreign`, that knows aiohttp's client.
 
+Buckets are asked by `direct` instead, as long as no proxy, credentials or redirect come into it.
+
 What it sees to: timeouts on connecting and on silence but none in total, TLS, proxy, at most 5 redirects, header
 limits above aiohttp's, one replay with fresh credentials after a 401. Credentials go to the host they are for
 (scheme, name and port alike) and nowhere else. Cookies are not kept, `~/.netrc` is not read.
@@ -11,9 +13,10 @@ What it does not: try again (`retry`), wait for its turn (`gate`).
 """
 
 import json
+import re
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -25,8 +28,9 @@ import anyio
 from yarl import URL
 
 from dicomhaul._version import __version__
-from dicomhaul.errors import ConfigError, Forbidden, Truncated, Unauthorized, Unsupported
+from dicomhaul.errors import ConfigError, Forbidden, HaulError, Truncated, Unauthorized, Unsupported
 from dicomhaul.events import Tally
+from dicomhaul.net.direct import Answer, Direct, Place
 from dicomhaul.net.foreign import FOREIGN, error_for
 from dicomhaul.net.line import Line
 from dicomhaul.net.proxy import Proxies
@@ -38,6 +42,7 @@ JSON_LIMIT_BYTES = 64 * 1024 * 1024  # a page of 50,000 instances (Google's larg
 
 _HEADER_BYTES = 64 * 1024  # aiohttp's 8 KiB is less than some Warning and CSP headers (servers.md section 10 row 21)
 _READ_BYTES = 64 * 1024  # aiohttp holds twice as much of a body; more was measured to gain nothing
+_PLAIN_PATH = re.compile(r"[0-9A-Za-z._/-]+\Z")
 _REDIRECTS = 5
 _REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
 _GRACE_S = 0.05  # transports need a moment after close, or Python warns of unclosed ones
@@ -68,14 +73,15 @@ class Endpoint:
         return _host(_parse_base(self.base_url))
 
 
+_Raw = aiohttp.ClientResponse | Answer
+
+
 class Response:
     """The response to one GET, inside its `async with`: a success (2xx), unless any status was asked for."""
 
     __slots__ = ("_charge", "_host", "_line", "_raw", "headers", "status")
 
-    def __init__(
-        self, raw: aiohttp.ClientResponse, host: str, line: Line, charge: Callable[[int], None] | None
-    ) -> None:
+    def __init__(self, raw: _Raw, host: str, line: Line, charge: Callable[[int], None] | None) -> None:
         self._raw = raw
         self._host = host
         self._line = line
@@ -141,7 +147,7 @@ class _Chunks:
     __slots__ = ("_charge", "_content", "_host", "_line")
 
     def __init__(
-        self, content: aiohttp.StreamReader, host: str, line: Line, charge: Callable[[int], None] | None
+        self, content: aiohttp.StreamReader | Answer, host: str, line: Line, charge: Callable[[int], None] | None
     ) -> None:
         self._content = content
         self._host = host
@@ -180,10 +186,13 @@ class Session:
         line: Line,
         charge: Callable[[int], None] | None,
         tls: "_Tls",
+        direct: Direct | None,
     ) -> None:
         self._client = client
+        self._direct = direct
         self._base = _parse_base(endpoint.base_url)
         self._prefix = str(self._base).rstrip("/")
+        self._base_path = self._base.raw_path.rstrip("/")
         self._origin = self._base.origin()
         self._host = _host(self._base)
         self._credentials = credentials
@@ -196,8 +205,7 @@ class Session:
         self._charge = charge
         self._tls = tls
 
-    @asynccontextmanager
-    async def get(
+    def get(
         self,
         path: str,
         *,
@@ -205,7 +213,7 @@ class Session:
         params: Sequence[tuple[str, str]] = (),
         headers: Mapping[str, str] = _NO_HEADERS,
         any_status: bool = False,
-    ) -> AsyncIterator[Response]:
+    ) -> AbstractAsyncContextManager[Response]:
         """GET `path`, relative to the base URL, and give the response if it is a success (2xx).
 
         Args:
@@ -222,40 +230,54 @@ class Session:
             Unsupported, Forbidden: a redirect that cannot be followed.
             HaulError: any other status, as `verdict.error_for_status` has it.
         """
-        url = self._url(path, params)
-        async with self._get(url, {**headers, "Accept": accept}, self._charge, any_status=any_status) as response:
-            yield response
+        sent = {**headers, "Accept": accept}
+        return self._get(lambda: self._open(path, params, sent), self._charge, any_status=any_status)
 
-    @asynccontextmanager
-    async def get_from_root(self, path: str, *, accept: str) -> AsyncIterator[Response]:
+    def get_from_root(self, path: str, *, accept: str) -> AbstractAsyncContextManager[Response]:
         """GET `path`, which begins with a slash, from the host itself, wherever below it the base URL lies.
 
         What it brings is charged to nobody. Otherwise as `get`.
         """
-        async with self._get(self._origin.with_path(path), {"Accept": accept}, None, any_status=False) as response:
-            yield response
+        url = self._origin.with_path(path)
+        return self._get(lambda: self._send(url, {"Accept": accept}), None, any_status=False)
 
     @asynccontextmanager
     async def _get(
-        self, url: URL, headers: Mapping[str, str], charge: Callable[[int], None] | None, *, any_status: bool
+        self, open_raw: Callable[[], Awaitable[_Raw]], charge: Callable[[int], None] | None, *, any_status: bool
     ) -> AsyncIterator[Response]:
-        raw = await self._send(url, headers)
+        raw = await open_raw()
         async with raw:
             if raw.status >= 300 and not any_status:
                 await _drop_body(raw)
                 raise error_for_status(raw.status, raw.headers, self._profile, now_s=self._clock.now(), host=self._host)
             yield Response(raw, self._host, self._line, charge)
 
-    def _url(self, path: str, params: Sequence[tuple[str, str]]) -> URL:
+    async def _open(self, path: str, params: Sequence[tuple[str, str]], headers: Mapping[str, str]) -> _Raw:
+        """Ask directly where that will do; else, and where the answer leads elsewhere, by aiohttp."""
         if path.startswith("/") or "://" in path or "?" in path or "#" in path or ".." in path:
             raise ValueError("a path stays below the base URL, and has no query")
+        if self._direct is not None and await self._credentials.authorization() is None:
+            self._tally.requests += 1
+            answer = await self._direct.get(self._target(path, params), headers)
+            self._on_answer()
+            if answer.status not in _REDIRECT_STATUS:
+                return answer
+            return await self._follow(self._url(path, params), headers, None, first=answer)
+        return await self._send(self._url(path, params), headers)
+
+    def _target(self, path: str, params: Sequence[tuple[str, str]]) -> str:
+        if not params and _PLAIN_PATH.match(path):  # as the URL would have it, without taking it apart
+            return f"{self._base_path}/{path}"
+        return self._url(path, params).raw_path_qs
+
+    def _url(self, path: str, params: Sequence[tuple[str, str]]) -> URL:
         url = URL(f"{self._prefix}/{path}") if path else self._base
         if not params:
             return url
         # A space as %20, which yarl does not do: not every server takes a plus sign for one.
         return URL(f"{url}?{urlencode(params, quote_via=quote, safe=',*')}", encoded=True)
 
-    async def _send(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _send(self, url: URL, headers: Mapping[str, str]) -> _Raw:
         authorization = await self._credentials.authorization()
         raw = await self._follow(url, headers, authorization)
         if raw.status != 401 or authorization is None:
@@ -264,11 +286,18 @@ class Session:
         fresh = await self._credentials.authorization(stale=authorization)
         return await self._follow(url, headers, fresh)
 
-    async def _follow(self, url: URL, headers: Mapping[str, str], authorization: str | None) -> aiohttp.ClientResponse:
+    async def _follow(
+        self, url: URL, headers: Mapping[str, str], authorization: str | None, *, first: Answer | None = None
+    ) -> _Raw:
+        """Ask, and go where answers lead; `first` is what `url` has answered already."""
         seen = {url}
+        raw: _Raw
         while True:
             at_home = url.origin() == self._origin
-            raw = await self._request(url, headers, authorization if at_home else None, at_home=at_home)
+            if first is not None:
+                raw, first = first, None
+            else:
+                raw = await self._request(url, headers, authorization if at_home else None, at_home=at_home)
             if raw.status == 401 and not at_home:
                 await _drop_body(raw)
                 self._refuse_credentials_abroad(url)
@@ -368,10 +397,14 @@ async def open_session(
     keepalive: dict[str, Any] = {"keepalive_timeout": limits.keepalive_s}
     if limits.keepalive_s == 0:
         keepalive = {"force_close": True}
+    headers = {"User-Agent": f"dicomhaul/{__version__}", "Accept-Encoding": "identity"}
+    direct = None
+    if endpoint.profile.kind == "bucket" and before_sending is None:
+        direct = _direct(endpoint, tls, headers)
     client = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=endpoint.max_connections, **keepalive),
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": f"dicomhaul/{__version__}", "Accept-Encoding": "identity"},
+        headers=headers,
         timeout=aiohttp.ClientTimeout(
             total=None,
             connect=limits.connect_timeout_s,  # looking up the name, too
@@ -395,12 +428,37 @@ async def open_session(
             line=line or Line(clock=clock),
             charge=charge,
             tls=tls,
+            direct=direct,
         )
     finally:
         with anyio.CancelScope(shield=True):
+            if direct is not None:
+                direct.close()
             await client.close()
             await credentials.aclose()
             await clock.sleep(_GRACE_S)
+
+
+def _direct(endpoint: Endpoint, tls: "_Tls", headers: Mapping[str, str]) -> Direct | None:
+    """Return what asks a host directly; None where a proxy lies between."""
+    base = _parse_base(endpoint.base_url)
+    address, port = base.raw_host or "", base.port or 443
+    if endpoint.proxies.for_url(base.scheme, address, port) is not None:
+        return None
+    limits = endpoint.profile.limits
+    return Direct(
+        Place(
+            address,
+            port,
+            base.host_port_subcomponent or address,
+            endpoint.host,
+            tls.context(at_home=True) if base.scheme == "https" else None,
+        ),
+        headers=headers,
+        keepalive_s=limits.keepalive_s,
+        connect_timeout_s=limits.connect_timeout_s,
+        stall_timeout_s=limits.stall_timeout_s,
+    )
 
 
 def _tracing(before_sending: Callable[[bool], None]) -> aiohttp.TraceConfig:
@@ -458,12 +516,12 @@ def _no_passphrase() -> str:
     raise ConfigError("the key of the client certificate has a passphrase; use one without")
 
 
-async def _drop_body(raw: aiohttp.ClientResponse) -> None:
+async def _drop_body(raw: _Raw) -> None:
     """Be done with a body that nobody wants, and keep the connection if that is cheap."""
     left = _DROP_BYTES
     try:
         # Whatever goes wrong here is no news: the response has been judged by its status already.
-        with suppress(*FOREIGN), anyio.move_on_after(_DROP_S):
+        with suppress(*FOREIGN, HaulError), anyio.move_on_after(_DROP_S):
             while left > 0 and (chunk := await raw.content.readany()):
                 left -= len(chunk)
     finally:
