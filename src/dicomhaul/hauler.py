@@ -383,7 +383,7 @@ class Hauler:
     def _needed_source(self, pulled: Query | None = None) -> Sources:
         if self._source is None and pulled is not None and (pulled.everything or pulled.search):
             raise ConfigError(
-                "say where from: --source URL for a DICOMweb server; all of IDC, if that is meant, is --source idc --all"
+                "say where from: --source URL for a DICOMweb server; all of IDC, if that is meant: --source idc --all"
             )
         return self._source or self._resolve(IDC, None)
 
