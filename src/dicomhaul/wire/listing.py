@@ -43,10 +43,9 @@ def parse_listing(body: bytes, *, bucket: str, prefix: str) -> Page:
         Truncated: the page is XML that is broken or cut.
         Unsupported: it is no listing; or lists what cannot be asked for.
     """
-    root = _root(body)
-    objects = [ref for each in root if _local(each) == "Contents" if (ref := _object(each, bucket, prefix)) is not None]
-    fields = {_local(each): each.text or "" for each in root if _local(each) != "Contents"}
-    return Page(objects, _token(fields))
+    root, space = _root(body)
+    listed = (_object(each, space, bucket, prefix) for each in root.iterfind(f"{space}Contents"))
+    return Page([ref for ref in listed if ref is not None], _token(root, space))
 
 
 def first_folder(body: bytes) -> str | None:
@@ -54,46 +53,43 @@ def first_folder(body: bytes) -> str | None:
 
     Raises as `parse_listing`.
     """
-    keys = (field.text or "" for each in _root(body) if _local(each) == "Contents" for field in each)
+    root, space = _root(body)
+    keys = (field.text or "" for field in root.iterfind(f"{space}Contents/{space}Key"))
     return next((found[1] for key in keys if (found := _IN_FOLDER.match(key))), None)
 
 
-def _root(body: bytes) -> Element:
+def _root(body: bytes) -> tuple[Element, str]:
+    """Return a listing, and what its names begin with: S3 and Google have different namespaces."""
     try:
         root: Element = fromstring(body, forbid_dtd=True)
     except (ParseError, ValueError, LookupError) as error:  # refused; an encoding that is none
         if isinstance(error, DefusedXmlException) or body.lstrip()[:1] != b"<":
             raise Unsupported("the listing of the bucket is not XML of a bucket") from None
         raise Truncated("the listing of the bucket is XML that is broken or cut") from None
-    if _local(root) != "ListBucketResult":
+    space, _, name = root.tag.rpartition("}")
+    if name != "ListBucketResult":
         raise Unsupported("the bucket answers with something else than a listing")
-    return root
+    return root, f"{space}}}" if space else ""
 
 
-def _token(fields: dict[str, str]) -> str | None:
-    if fields.get("IsTruncated", "").strip().lower() != "true":
+def _token(root: Element, space: str) -> str | None:
+    if root.findtext(f"{space}IsTruncated", "").strip().lower() != "true":
         return None
-    token = fields.get("NextContinuationToken", "")
+    token = root.findtext(f"{space}NextContinuationToken", "")
     if not 0 < len(token) <= _TOKEN_MAX_CHARS:
         raise Unsupported("the listing of the bucket has more pages and does not say how to go on")
     return token
 
 
-def _object(element: Element, bucket: str, prefix: str) -> ObjectRef | None:
-    fields = {_local(each): each.text or "" for each in element}
-    key = fields.get("Key", "")
+def _object(element: Element, space: str, bucket: str, prefix: str) -> ObjectRef | None:
+    key = element.findtext(f"{space}Key", "")
     name = key.removeprefix(prefix)
     if name == key or "/" in name or not name.endswith(".dcm"):
         return None
     if not _NAME.match(name):
         raise Unsupported("the bucket lists an object whose name cannot be a file's")
-    size = fields.get("Size", "").strip()
+    size = element.findtext(f"{space}Size", "").strip()
     if not _SIZE.match(size):
         raise Unsupported("the bucket lists an object without its size")
-    etag = _ETAG.match(fields.get("ETag", ""))
+    etag = _ETAG.match(element.findtext(f"{space}ETag", ""))
     return ObjectRef(bucket, key, int(size), None if etag is None else etag[1])
-
-
-def _local(element: Element) -> str:
-    """The name without its namespace, which differs between S3 and Google."""
-    return str(element.tag).rpartition("}")[2]
