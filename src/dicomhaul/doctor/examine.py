@@ -164,11 +164,9 @@ class _Examination:
         return Diagnosis(spec.name, tuple(findings), self.budget.requests, self.budget.body_bytes, text)
 
     def _all(self) -> list[Finding]:
-        """The findings; a check that could not be made says why, in place of its judgement that nothing is known."""
+        """The findings; a check that could not be made to its end says why."""
         left = {problem.name: problem for problem in self.problems}
-        found = [
-            left.pop(one.name) if one.verdict is Verdict.UNKNOWN and one.name in left else one for one in self.findings
-        ]
+        found = [_with(one, left.pop(one.name, None)) for one in self.findings]
         return found + list(left.values())
 
     async def _guarded(self, name: str, probe: Awaitable[Any]) -> None:
@@ -250,7 +248,7 @@ class _Examination:
         self.findings += judge_search(seen, profile.search)
         self.findings += judge_retrieve(self.retrieved, profile)
         self.findings += judge_pace(self.paced, profile.limits)
-        self.known = True
+        self.known = bool(seen.levels or self.retrieved.instance)
 
     async def _buckets(self, asker: Asker) -> None:
         seen = Bucketed()
@@ -286,6 +284,14 @@ class _Examination:
             return lambda: _first_search(asker)
         path, accept = small
         return lambda: asker.get(path, accept=accept)
+
+
+def _with(judged: Finding, problem: Finding | None) -> Finding:
+    if problem is None:
+        return judged
+    if judged.verdict is Verdict.UNKNOWN:
+        return problem
+    return replace(judged, sentence=f"{judged.sentence}; {problem.sentence}")
 
 
 async def _first_search(asker: Asker) -> Answer:

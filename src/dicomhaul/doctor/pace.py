@@ -18,7 +18,7 @@ from dicomhaul.ports import Clock
 from dicomhaul.profile import Limits, Status
 
 STEPS: Final = (1, 2, 4, 8, 16)
-IDLE_S: Final = 2.0
+IDLE_S: Final = 1.5
 _LATENCY_TIMES: Final = 5
 _GAIN: Final = 1.1  # of throughput, for which it is worth having more at once
 _FEWEST: Final = 8  # requests of a step, so that one slow answer does not rule it
@@ -198,8 +198,8 @@ def _judge_idle(seen: Paced, limits: Limits) -> Finding:
         return unknown("idle connections", "not measured")
     says = f"; it says that it keeps one for {seen.keep_alive_s} s" if seen.keep_alive_s is not None else ""
     if seen.survives:
-        return ok("idle connections", f"a connection that is idle for {IDLE_S:.0f} s can be used again{says}")
-    said = f"a connection that is idle for {IDLE_S:.0f} s is closed{says}"
+        return ok("idle connections", f"a connection that is idle for {IDLE_S} s can be used again{says}")
+    said = f"a connection that is idle for {IDLE_S} s is closed{says}"
     if limits.keepalive_s < IDLE_S:
         return ok("idle connections", f"{said}, as the profile knows")
     return warn("idle connections", said, "the proposed profile opens a new one in time")

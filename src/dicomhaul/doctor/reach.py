@@ -4,6 +4,7 @@ One connection is made and closed. Where a proxy stands between, only the proxy 
 said and left to the requests that follow.
 """
 
+import os
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
@@ -128,8 +129,8 @@ def _why(error: Exception, host: str) -> str:
         case TimeoutError():
             return f"no connection to {host} within the time allowed"
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # anyio wraps what the system said
-    reason = cause.strerror if isinstance(cause, OSError) else None
-    return f"no connection to {host}" + (f": {reason.lower()}" if reason else "")
+    number = cause.errno if isinstance(cause, OSError) else None
+    return f"no connection to {host}" + (f": {os.strerror(number).lower()}" if number else "")
 
 
 def read_tls(version: str, certificate: Mapping[str, Any], now_s: float) -> Tls:

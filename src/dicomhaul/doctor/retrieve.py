@@ -23,7 +23,7 @@ SINGLE_STORED: Final = "application/dicom; transfer-syntax=*"
 ANYTHING: Final = "*/*"
 EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
 _BODY_BYTES: Final = 16 << 20
-_REFUSED: Final = frozenset({400, 406, 415})
+_OTHER_BYTES: Final = 4 << 20
 _SYNTAXES: Final = {
     "1.2.840.10008.1.2": "Implicit VR Little Endian",
     EXPLICIT_LITTLE: "Explicit VR Little Endian",
@@ -146,8 +146,7 @@ class Retrieved:
         instance, series: the Accept header -> what came.
         stored, plain: what came of one instance with `transfer-syntax=*` and without, where that tells most.
         range_status: the answer to a request for a range; None: not asked.
-        place: what was asked for.
-        instance_bytes: the size of the instance, as a file.
+        small: path and Accept header of an instance that came whole; `small_bytes`: the size of that answer.
     """
 
     instance: dict[str, Look] = field(default_factory=dict)
@@ -155,8 +154,7 @@ class Retrieved:
     stored: Look | None = None
     plain: Look | None = None
     range_status: int | None = None
-    place: Place | None = None
-    small: tuple[str, str] | None = None  # path and Accept header of an instance that came whole
+    small: tuple[str, str] | None = None
     small_bytes: int = 0
 
     @property
@@ -172,7 +170,6 @@ async def try_forms(asker: Asker, profile: Profile, places: list[Place], seen: R
     place = next((place for place in places if place.sops), None)
     if place is None:
         return
-    seen.place = place
     path = instance_path(place.study, place.series, place.sops[0])
     for accept in dict.fromkeys([*profile.accept.instance, MULTIPART_STORED, MULTIPART_PLAIN, SINGLE_STORED, ANYTHING]):
         look = await _look(asker, path, accept)
@@ -186,15 +183,16 @@ async def try_forms(asker: Asker, profile: Profile, places: list[Place], seen: R
 
 async def try_syntaxes(asker: Asker, places: list[Place], seen: Retrieved) -> None:
     """Compare what comes with `transfer-syntax=*` and without, of an instance that is not stored as the default."""
-    stored, plain = _of(seen.instance, MULTIPART_STORED), _of(seen.instance, MULTIPART_PLAIN)
-    seen.stored, seen.plain = stored, plain
+    seen.stored, seen.plain = _of(seen.instance, MULTIPART_STORED), _of(seen.instance, MULTIPART_PLAIN)
     for place in places[1:]:
-        if stored is None or not stored.works or stored.syntaxes != (EXPLICIT_LITTLE,) or not place.sops:
-            break
+        if seen.stored is None or not seen.stored.works or seen.stored.syntaxes != (EXPLICIT_LITTLE,):
+            return
+        if not place.sops:
+            continue
         path = instance_path(place.study, place.series, place.sops[0])
-        stored = await _look(asker, path, MULTIPART_STORED)
+        stored = await _look(asker, path, MULTIPART_STORED, _OTHER_BYTES)
         if stored.works and stored.syntaxes != (EXPLICIT_LITTLE,):
-            seen.stored, seen.plain = stored, await _look(asker, path, MULTIPART_PLAIN)
+            seen.stored, seen.plain = stored, await _look(asker, path, MULTIPART_PLAIN, _OTHER_BYTES)
 
 
 async def try_range(asker: Asker, seen: Retrieved) -> None:
@@ -205,8 +203,8 @@ async def try_range(asker: Asker, seen: Retrieved) -> None:
         seen.range_status = answer.status
 
 
-async def _look(asker: Asker, path: str, accept: str) -> Look:
-    return look_at(await asker.get(path, accept=accept, limit_bytes=min(_BODY_BYTES, asker.budget.bytes_left)))
+async def _look(asker: Asker, path: str, accept: str, limit_bytes: int = _BODY_BYTES) -> Look:
+    return look_at(await asker.get(path, accept=accept, limit_bytes=min(limit_bytes, asker.budget.bytes_left)))
 
 
 def _of(looks: Mapping[str, Look], accept: str) -> Look | None:

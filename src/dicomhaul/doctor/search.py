@@ -35,8 +35,8 @@ from dicomhaul.wire.uri import (
 _SOME: Final = 20
 _PAGE: Final = 5  # rows, and two further the next: enough to see whether pages shift
 _OFFSET: Final = 2
-_TRIED_STUDIES: Final = 4
-_WANTED_SERIES: Final = 3
+_TRIED_STUDIES: Final = 8
+_WANTED_SERIES: Final = 6
 _FEW: Final = 200
 _DEFAULT_BYTES: Final = 2 << 20
 # From what is nearly always small to what can be gigabytes.

@@ -1,0 +1,217 @@
+"""doctor against servers that always want more: what they are asked for, counted by them, and what is read of them."""
+
+import json
+from collections.abc import Callable, Mapping
+from itertools import count
+
+import pytest
+
+from dicomhaul.config.source import Connection, SourceSpec
+from dicomhaul.doctor.ask import Asker, open_asker
+from dicomhaul.doctor.budget import BODY_BYTES, REQUESTS, Budget, BudgetSpentError
+from dicomhaul.doctor.examine import Diagnosis, examine
+from dicomhaul.errors import TimedOut
+from dicomhaul.net.auth.fixed import NoCredentials
+from dicomhaul.net.session import Endpoint
+from dicomhaul.profile import Profile, Quota, built_in
+from support.clock import FakeClock
+from support.instances import make_instance
+from support.loopback import Asked, Loopback, Reply, ok, open_loopback
+
+pytestmark = pytest.mark.anyio
+
+JSON = "application/dicom+json"
+PATIENT = "Doe^Jane"
+
+
+async def diagnose(
+    server: Loopback,
+    *,
+    profile: Profile | None = None,
+    environ: Mapping[str, str] | None = None,
+    budget: Budget | None = None,
+    user: str | None = None,
+) -> Diagnosis:
+    spec = SourceSpec(
+        server.url(), server.url(), profile or built_in("generic"), Connection(user=user, password="never-show")
+    )
+    return await examine(spec, environ=environ or {}, clock=FakeClock(), budget=budget or Budget())
+
+
+def rows(asked: Asked) -> Reply:
+    """Rows of everything, and always more of them: a server without end."""
+    path, _, query = asked.target.partition("?")
+    parameters = dict(pair.split("=", 1) for pair in query.split("&") if "=" in pair)
+    limit, offset = min(int(parameters.get("limit", "400")), 400), int(parameters.get("offset", "0"))
+    level = path.rpartition("/")[2]
+    tags = {"studies": ["0020000D"], "series": ["0020000D", "0020000E"]}.get(
+        level, ["0020000D", "0020000E", "00080018"]
+    )
+    found = [
+        {tag: {"vr": "UI", "Value": ["1.2.3" if tag != tags[-1] else f"1.2.3.{number}"]} for tag in tags}
+        | {"00100010": {"vr": "PN", "Value": [{"Alphabetic": PATIENT}]}, "00080060": {"vr": "CS", "Value": ["CT"]}}
+        for number in range(offset, offset + limit)
+    ]
+    return ok(json.dumps(found).encode(), Content_Type=JSON)
+
+
+def endless(asked: Asked) -> Reply:
+    if asked.headers["accept"] == JSON:
+        return rows(asked)
+    instance = make_instance("1.2.3.1", study="1.2.3", series="1.2.3", pixels=bytes(100_000))
+    return ok(instance, Content_Type="application/dicom")
+
+
+def redirecting() -> Callable[[Asked], Reply]:
+    numbers = count()
+    return lambda _: ok(status="302 Found", Location=f"/dicom-web/{next(numbers)}")
+
+
+def redirecting_later() -> Callable[[Asked], Reply]:
+    """The first searches are answered, then everything is somewhere else, for ever."""
+    numbers = count()
+
+    def answer(asked: Asked) -> Reply:
+        number = next(numbers)
+        return endless(asked) if number < 6 else ok(status="302 Found", Location=f"/dicom-web/{number}")
+
+    return answer
+
+
+def dropping() -> Callable[[Asked], Reply]:
+    """Every second request on a connection is dropped without an answer: the HTTP library sends it once more."""
+    seen: dict[int, int] = {}
+
+    def answer(asked: Asked) -> Reply:
+        seen[asked.connection] = seen.get(asked.connection, 0) + 1
+        return endless(asked) if seen[asked.connection] < 2 else Reply(b"", then="close")
+
+    return answer
+
+
+def unwilling(_: Asked) -> Reply:
+    return ok(status="401 Unauthorized", WWW_Authenticate='Basic realm="x"')
+
+
+@pytest.mark.parametrize(
+    "answer", [endless, redirecting(), redirecting_later(), dropping()], ids=["endless", "redirects", "later", "drops"]
+)
+async def test_no_server_is_asked_more_than_the_budget(answer: Callable[[Asked], Reply]) -> None:
+    async with open_loopback(answer) as server:
+        budget = Budget()
+        diagnosis = await diagnose(server, budget=budget)
+    assert len(server.asked) <= diagnosis.requests == budget.requests <= REQUESTS
+    assert budget.body_bytes <= BODY_BYTES + 64 * 256 * 1024
+    assert PATIENT not in str(diagnosis)
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 3, 5, 8, 13, 30])
+async def test_a_small_budget_holds_at_every_stage(most: int) -> None:
+    async with open_loopback(endless) as server:
+        diagnosis = await diagnose(server, budget=Budget(most))
+    assert len(server.asked) <= diagnosis.requests <= most
+    spent = [one for one in diagnosis.findings if "requests that may be sent" in one.sentence]
+    assert spent
+    names = [one.name for one in diagnosis.findings]
+    assert len(names) == len(set(names))
+
+
+async def ask_for_ever(asker: Asker) -> None:
+    while True:
+        await asker.get("studies", params=[("limit", "1")])
+
+
+async def test_requests_that_the_library_repeats_are_counted() -> None:
+    async with open_loopback(dropping()) as server:
+        budget = Budget(6)
+        endpoint = Endpoint(server.url(), built_in("generic"), max_connections=1)
+        async with open_asker(endpoint, NoCredentials(), budget=budget, clock=FakeClock()) as asker:
+            with pytest.raises(BudgetSpentError):
+                await ask_for_ever(asker)
+    assert len(server.asked) == budget.requests == 6
+
+
+async def test_bytes_end_too() -> None:
+    async with open_loopback(endless) as server:
+        budget = Budget(REQUESTS, 100_000)
+        diagnosis = await diagnose(server, budget=budget)
+    assert budget.body_bytes < 100_000 + 64 * 256 * 1024
+    assert any("bytes" in one.sentence and one.verdict == "unknown" for one in diagnosis.findings)
+
+
+async def test_an_answer_that_never_ends_is_left() -> None:
+    hanging = Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n[", then="hang")
+    async with open_loopback(lambda _: hanging) as server:
+        endpoint = Endpoint(server.url(), built_in("generic"), max_connections=1)
+        async with open_asker(endpoint, NoCredentials(), budget=Budget(), clock=FakeClock(), request_s=0.05) as asker:
+            with pytest.raises(TimedOut, match="no whole answer"):
+                await asker.get("studies")
+
+
+async def test_no_more_of_an_answer_is_kept_than_was_wanted() -> None:
+    async with open_loopback(lambda _: ok(b"x" * 100_000)) as server:
+        endpoint = Endpoint(server.url(), built_in("generic"), max_connections=1)
+        async with open_asker(endpoint, NoCredentials(), budget=Budget(), clock=FakeClock()) as asker:
+            answer = await asker.get("studies", limit_bytes=10)
+            assert (answer.body, answer.whole, answer.broken) == (b"x" * 10, False, "")
+            assert (await asker.get("studies")).whole
+
+
+async def test_credentials_are_refused_and_not_shown() -> None:
+    async with open_loopback(unwilling) as server:
+        diagnosis = await diagnose(server, user="somebody")
+    assert len(server.asked) == 2
+    assert (diagnosis.findings[-1].name, diagnosis.findings[-1].verdict) == ("auth", "fail")
+    assert "never-show" not in str(diagnosis)
+    assert diagnosis.profile is None
+
+
+async def test_a_quota_is_asked_for_little() -> None:
+    def answer(asked: Asked) -> Reply:
+        if asked.target == "/usage":
+            return ok(b'{"bytes_used": 50, "fraction_used": 0.5}', Content_Type="application/json")
+        return endless(asked)
+
+    metered = built_in("generic").model_copy(update={"quota": Quota(usage_path="/usage")})
+    async with open_loopback(answer) as server:
+        diagnosis = await diagnose(server, profile=metered)
+    assert [asked.target.partition("?")[0] for asked in server.asked] == ["/dicom-web/studies", "/usage"]
+    assert "50 of 100 bytes" in next(one for one in diagnosis.findings if one.name == "quota").sentence
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "said"),
+    [
+        (b"<html>log in</html>", "text/html", "200 OK", "no DICOM JSON"),
+        (b"no", "text/plain", "404 Not Found", "is this DICOMweb"),
+        (b"no", "text/plain", "500 Internal Server Error", "500"),
+        (b"[" * 100_000, JSON, "200 OK", "no DICOM JSON"),
+        (b'[{"0020000D": {"Value": [7]}}]', JSON, "200 OK", ""),
+    ],
+)
+async def test_what_is_no_dicomweb_server_is_said_to_be_none(
+    body: bytes, content_type: str, status: str, said: str
+) -> None:
+    async with open_loopback(lambda _: ok(body, status=status, Content_Type=content_type)) as server:
+        diagnosis = await diagnose(server)
+    failed = [one.sentence + one.todo for one in diagnosis.findings if one.verdict == "fail"]
+    assert (len(failed), diagnosis.usable) == ((1, False) if said else (0, True))
+    assert said in "".join(failed)
+
+
+async def test_a_throttle_ends_the_ramp() -> None:
+    at_once = count()
+
+    def answer(asked: Asked) -> Reply:
+        if asked.headers["accept"] != JSON and next(at_once) > 25:
+            return ok(status="429 Too Many Requests")
+        return endless(asked)
+
+    async with open_loopback(answer) as server:
+        diagnosis = await diagnose(server)
+    throttled = [asked for asked in server.asked if asked.headers["accept"] != JSON][26:]
+    found = next(one for one in diagnosis.findings if one.name == "at once")
+    assert (found.verdict, "it answers 429" in found.sentence) == ("warn", True)
+    assert len(throttled) <= 4
+    assert diagnosis.profile is not None
+    assert "concurrency_max" in diagnosis.profile
