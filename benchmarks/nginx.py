@@ -96,8 +96,11 @@ def _ui(uid: bytes) -> bytes:
 
 
 @contextmanager
-def nginx(root: Path) -> Iterator[tuple[str, Path]]:
-    """Serve `root`/www over TLS on a free port; yield the base URL and the file of its authority."""
+def nginx(root: Path, more: str = "", maps: str = "") -> Iterator[tuple[str, Path]]:
+    """Serve `root`/www over TLS on a free port; yield the base URL and the file of its authority.
+
+    `more` stands in the server's block of the configuration, `maps` before it.
+    """
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     (root / "key.pem").write_bytes(certificate.private_key_pem.bytes())
@@ -114,9 +117,11 @@ def nginx(root: Path) -> Iterator[tuple[str, Path]]:
             client_body_temp_path {root}/t1; proxy_temp_path {root}/t2; fastcgi_temp_path {root}/t3;
             uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
             types {{}} default_type 'multipart/related; type="application/dicom"; boundary={BOUNDARY}';
+            {maps}
             server {{
                 listen 127.0.0.1:{port} ssl; root {root}/www; ssl_protocols TLSv1.3;
                 ssl_certificate {root}/cert.pem; ssl_certificate_key {root}/key.pem;
+                {more}
             }}
         }}""")
     process = subprocess.Popen(["nginx", "-c", str(root / "nginx.conf")], stderr=subprocess.DEVNULL)

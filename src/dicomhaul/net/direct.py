@@ -202,8 +202,7 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        if self._answer is None or self._over:  # nobody asked for it
-            self._reusable = False
+        if self._answer is None:  # nobody asked for it
             self.close()
             return
         self.heard_at = self._loop.time()
