@@ -91,7 +91,7 @@ class Series(NamedTuple):
     instances: tuple[SopUID, ...] | None = None  # None: the whole series; else only these
     prior: bool = False  # a revision that the present release replaced: only buckets still have it
     routing: Routing | None = None  # set by planning
-    instance_bytes: int | None = None  # on average over the whole series, where single instances are wanted
+    instance_bytes: int | None = None  # of one, on average, where single instances are wanted
 
 
 class InstanceRef(NamedTuple):

@@ -24,7 +24,7 @@ _SIZE = "CAST(round(p.series_size_MB * 1e6) AS BIGINT)"  # the index counts MB o
 # Of single instances nobody states the size; of a prior revision nobody states the number of instances.
 _EXPECTED = "CASE WHEN c.sops IS NULL THEN p.instanceCount ELSE len(c.sops) END"
 _BYTES = f"CASE WHEN c.sops IS NULL THEN {_SIZE} END"
-_AVERAGE = f"({_SIZE} // nullif(p.instanceCount, 0))"  # bytes of an instance
+_AVERAGE = f"coalesce(c.average, {_SIZE} // nullif(p.instanceCount, 0))"  # bytes of an instance
 _FROM = "FROM haul.pool p JOIN haul.chosen c USING (row)"
 
 _OURS = frozenset({"row", "prior"})  # columns of haul.pool that are not the index's

@@ -30,6 +30,7 @@ from dicomhaul.plan.shard import HEX_DIGITS
 
 T = TypeVar("T")
 
+_INSTANCES = "sm_instance_index"  # of slide microscopy alone
 _CHUNK = 5_000  # entries handed to DuckDB at once; measured
 
 # What a user's SELECT can name series by, the most telling first; the columns of one way stand together. Not
@@ -54,7 +55,9 @@ _ENTRY_OF: dict[str, Callable[[str], Entry]] = {
 def narrow(
     box: Sandbox, shelf: Shelf, query: Query, wanted: Wanted, notice: Callable[[str], None]
 ) -> tuple[Entry, ...]:
-    """Fill the table haul.chosen(row, sops) with what the query means.
+    """Fill the table haul.chosen(row, sops, average) with what the query means.
+
+    `average` is the size of the instances that are wanted singly, in bytes, where the table of instances knows them.
 
     Returns what was named and is not in the index; tells `notice` what an earlier release leaves open. Raises
     CohortError if nothing is asked for, a name is unknown, a licence is not allowed, or nothing is left.
@@ -242,16 +245,16 @@ class _Narrowing:
 
     def _hit_instances(self, sops: list[str]) -> None:
         try:
-            self._box.need("sm_instance_index")
+            self._box.need(_INSTANCES)
         except CohortError as error:
             raise CohortError(
                 f"{sops[0]} is no study or series of {self._idc}, and to see whether it is an instance: {error}"
             ) from None
-        self._run("""
+        self._run(f"""
             INSERT INTO haul.hit
             SELECT e.n, p.row, s.SOPInstanceUID
             FROM haul.entry e
-            JOIN sm_instance_index s ON s.SOPInstanceUID = coalesce(e.uid, e.sop)
+            JOIN {_INSTANCES} s ON s.SOPInstanceUID = coalesce(e.uid, e.sop)
             JOIN haul.pool p ON p.SeriesInstanceUID = s.SeriesInstanceUID AND NOT p.prior
             WHERE e.crdc IS NULL AND e.series IS NULL AND coalesce(e.study, p.StudyInstanceUID) = p.StudyInstanceUID
         """)
@@ -295,14 +298,14 @@ class _Narrowing:
             self._run(f"INSERT INTO haul.instance VALUES ({rows[0]:d}, {sql_list(sops)})")
         else:
             try:
-                self._box.need("sm_instance_index")
+                self._box.need(_INSTANCES)
             except CohortError as error:
                 raise CohortError(f"--instance without one --series UID needs an index: {error}") from None
             self._run(
                 f"""
                 INSERT INTO haul.instance
                 SELECT p.row, list(DISTINCT s.SOPInstanceUID ORDER BY s.SOPInstanceUID)
-                FROM sm_instance_index s JOIN haul.pool p USING (SeriesInstanceUID)
+                FROM {_INSTANCES} s JOIN haul.pool p USING (SeriesInstanceUID)
                 WHERE s.SOPInstanceUID IN (SELECT unnest({sql_list(sops)})) AND NOT p.prior GROUP BY p.row
                 """
             )
@@ -329,11 +332,29 @@ class _Narrowing:
                 f"ELSE list_intersect({sops}, {mine}) END"
             )
         sql = select("p.row", steps, self._limit())
-        self._run(f"CREATE TABLE haul.chosen AS SELECT row, {sops} AS sops FROM ({sql}) p{joins}")
+        self._run(
+            f"CREATE TABLE haul.chosen AS SELECT row, {sops} AS sops, CAST(NULL AS BIGINT) AS average "
+            f"FROM ({sql}) p{joins}"
+        )
         self._run("DELETE FROM haul.chosen WHERE len(sops) = 0")
         if not self._rows("SELECT 1 FROM haul.chosen LIMIT 1"):
             raise CohortError(self._why_empty(steps))
+        if self._with_sops and self._shelf.fetchable[_INSTANCES].is_file():
+            self._weigh_instances()
         self._refuse_two_revisions()
+
+    def _weigh_instances(self) -> None:
+        # A slide's instances differ by a factor of a thousand: its average says little about those that are wanted.
+        self._box.need(_INSTANCES)
+        self._run(
+            f"""
+            UPDATE haul.chosen SET average = known.average FROM (
+                SELECT row, CAST(avg(instance_size) AS BIGINT) AS average
+                FROM (SELECT row, unnest(sops) AS SOPInstanceUID FROM haul.chosen)
+                JOIN {_INSTANCES} USING (SOPInstanceUID) GROUP BY row
+            ) known WHERE known.row = haul.chosen.row
+            """
+        )
 
     def _limit(self) -> str:
         if self._query.limit_series is None:

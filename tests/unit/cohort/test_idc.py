@@ -302,28 +302,27 @@ def put_table(shelf: Shelf, name: str, rows: list[tuple[str, ...]], *columns: st
     path = shelf.fetchable[name]
     path.parent.mkdir(exist_ok=True)
     with duckdb.connect() as db:
-        db.execute(f"CREATE TABLE t ({', '.join(f'{column} VARCHAR' for column in columns)})")
+        types = ", ".join(name if " " in name else f"{name} VARCHAR" for name in columns)
+        db.execute(f"CREATE TABLE t ({types})")
         db.executemany(f"INSERT INTO t VALUES ({', '.join('?' for _ in columns)})", rows)
         db.execute(f"COPY t TO '{path}' (FORMAT parquet)")
 
 
+def put_instances(shelf: Shelf, *rows: tuple[str, str, str]) -> None:
+    put_table(shelf, "sm_instance_index", list(rows), "SOPInstanceUID", "SeriesInstanceUID", "instance_size INTEGER")
+
+
 def test_sql_can_select_instances(shelf: Shelf, index: duckdb.DuckDBPyConnection) -> None:
     (uid,) = first(index, "SELECT SeriesInstanceUID FROM index WHERE Modality = 'SM' ORDER BY 1 LIMIT 1")
-    put_table(shelf, "sm_instance_index", [("1.2", uid), ("1.1", uid)], "SOPInstanceUID", "SeriesInstanceUID")
-    query = Query(sql="SELECT SOPInstanceUID, SeriesInstanceUID FROM sm_instance_index")
+    put_instances(shelf, ("1.2", uid, "3000"), ("1.1", uid, "1000"), ("1.9", uid, "900000"))
+    query = Query(sql="SELECT SOPInstanceUID, SeriesInstanceUID FROM sm_instance_index WHERE instance_size < 9999")
     ((row, _),) = rows_of(query, shelf)
     assert (row.series, row.instances, row.expected, row.size_bytes) == (uid, ("1.1", "1.2"), 2, None)
     with open_idc(query, shelf=shelf) as cohort:
         (group,) = cohort.groups(size_bounds=(1,), instance_bounds=(1,))
     assert (group.series, group.instances, group.size_bytes, group.whole) == (1, 2, None, False)
-    (average,) = first(
-        index,
-        f"SELECT round(series_size_MB * 1e6)::BIGINT // instanceCount FROM index WHERE SeriesInstanceUID = '{uid}'",
-    )
-    assert (row.instance_bytes, group.one_instance_bytes, group.guessed_bytes) == (
-        *2 * (int(average),),
-        2 * int(average),
-    )
+    # Those that are wanted, not those of the whole slide.
+    assert (row.instance_bytes, group.one_instance_bytes, group.guessed_bytes) == (2000, 2000, 4000)
     ((row, _),) = rows_of(Query(sql=query.sql, instance=("1.2",)), shelf)
     assert row.instances == ("1.2",)
     assert "do not belong" in error_of(Query(sql=query.sql, instance=("1.3",)), shelf)
@@ -331,7 +330,7 @@ def test_sql_can_select_instances(shelf: Shelf, index: duckdb.DuckDBPyConnection
 
 def test_an_instance_of_a_slide_is_found_by_its_uid(shelf: Shelf, index: duckdb.DuckDBPyConnection) -> None:
     (uid,) = first(index, "SELECT SeriesInstanceUID FROM index WHERE Modality = 'SM' ORDER BY 1 LIMIT 1")
-    put_table(shelf, "sm_instance_index", [("1.2", uid)], "SOPInstanceUID", "SeriesInstanceUID")
+    put_instances(shelf, ("1.2", uid, "3000"))
     for query in (Query(targets=("1.2",)), Query(instance=("1.2",)), Query(manifest="SOPInstanceUID\n1.2\n")):
         ((row, _),) = rows_of(query, shelf)
         assert (row.series, row.instances) == (uid, ("1.2",))
@@ -342,8 +341,16 @@ def test_an_instance_of_a_slide_is_found_by_its_uid(shelf: Shelf, index: duckdb.
 
 def test_an_instance_needs_no_index_when_its_series_is_named(shelf: Shelf, index: duckdb.DuckDBPyConnection) -> None:
     (uid,) = first(index, "SELECT SeriesInstanceUID FROM index WHERE Modality = 'CT' ORDER BY 1 LIMIT 1")
-    ((row, _),) = rows_of(Query(series=(uid,), instance=("1.2", "1.3")), shelf)
+    query = Query(series=(uid,), instance=("1.2", "1.3"))
+    ((row, _),) = rows_of(query, shelf)
     assert (row.series, row.instances, row.expected) == (uid, ("1.2", "1.3"), 2)
+    ((size, count),) = index.execute(
+        "SELECT round(series_size_MB * 1e6)::BIGINT, instanceCount FROM index WHERE SeriesInstanceUID = ?", [uid]
+    ).fetchall()
+    assert row.instance_bytes == size // count
+    with open_idc(query, shelf=shelf) as cohort:
+        (group,) = cohort.groups()
+    assert (group.one_instance_bytes, group.guessed_bytes) == (size // count, 2 * (size // count))
     ((row, _),) = rows_of(Query(manifest=f"SeriesInstanceUID,SOPInstanceUID\n{uid},1.2\n{uid},1.3\n"), shelf)
     assert (row.series, row.instances) == (uid, ("1.2", "1.3"))
     ((row, _),) = rows_of(Query(manifest=f"SeriesInstanceUID,SOPInstanceUID\n{uid},1.2\n{uid},\n"), shelf)
