@@ -71,6 +71,9 @@ def test_whole_series_from_all_three_buckets_and_single_instances_from_the_proxy
     with idc_thread(holdings) as origins:
         profiles = write_profiles(tmp_path, origins)
         ended = pull(tmp_path, profiles.source("bucket", "proxy"), idc_manifest(whole, {chosen.series: sops}))
+        words: list[Word] = ["plan", tmp_path / "cohort.csv", "--source", profiles.source("bucket", "proxy"), "--json"]
+        planned = run_command(*words).json
+        assert {name: route["series"] for name, route in planned["routes"].items()} == {BUCKET: 4, PROXY: 1}
         assert (ended.code, ended.json["state"]) == (0, "complete"), ended.stderr
         assert paths(origins.bucket.requests, "listing") == Counter(prefix(row) for row in whole)
         assert paths(origins.bucket.requests, "object") == object_paths(holdings, whole)
@@ -284,3 +287,20 @@ def test_pages_of_a_listing(rows: list[Series], holdings: Holdings, tmp_path: Pa
         assert (ended.code, ended.json["state"]) == (0, "complete"), ended.stderr
         assert paths(origins.bucket.requests, "listing") == {prefix(rows[0]): 3}
     assert read_tree(tmp_path / "dest") == idc_tree(holdings, rows[:1])
+
+
+def test_a_series_whose_answer_the_proxy_cannot_finish_comes_instance_by_instance(
+    rows: list[Series], holdings: Holdings, tmp_path: Path
+) -> None:
+    """App Engine's limit is lower than the profile believes: 500, without a word, each time."""
+    chosen = next(row for row in rows if row.bucket == DATA)
+    size = chosen.size_bytes or 0
+    more: dict[IdcName, str] = {"proxy": f"[limits]\nresponse_bytes = {size * 11 // 10}"}
+    with idc_thread(holdings, response_bytes=size * 9 // 10) as origins:
+        ended = pull(tmp_path, write_profiles(tmp_path, origins, more).source("proxy"), idc_manifest([chosen]))
+        asked = [(entry.level, entry.status) for entry in origins.proxy.requests if entry.level != "usage"]
+    assert (ended.code, ended.json["state"]) == (0, "complete"), ended.stderr
+    assert set(asked) == {("series", 500), ("search", 200), ("instance", 200)}
+    assert asked.count(("series", 500)) == ended.json["retries"] + 1  # a busy proxy answers the same: it is tried again
+    assert asked.count(("instance", 200)) == chosen.expected
+    assert read_tree(tmp_path / "dest") == idc_tree(holdings, [chosen])
