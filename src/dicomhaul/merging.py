@@ -125,11 +125,12 @@ def _parts(dests: Sequence[Path], to: Path | None, state_dir: Path | None) -> tu
         if not shards and not place_of(dest, state_dir).ledger.is_file():
             raise LedgerError(f"nothing was ever pulled to {dest}")
         return dest, [_Part(dest, shard) for shard in shards]
-    find_place(to, state_dir)  # it must not hold shards itself
+    itself = [dest for dest in dests if dest.resolve() == to.resolve()]
+    if itself:
+        raise ConfigError(f"{itself[0]} cannot be merged into itself: -o names another destination")
+    find_place(to, state_dir)  # it must not hold shards
     parts: dict[tuple[Path, Shard | None], _Part] = {}
     for dest in dests:
-        if dest.resolve() == to.resolve():
-            raise ConfigError(f"{dest} cannot be merged into itself: -o names another destination")
         there: list[Shard | None] = list(shards_at(dest))
         if place_of(dest).ledger.is_file():
             there.append(None)

@@ -19,7 +19,9 @@ MergedInto = Annotated[
 
 
 def merge(
-    dests: Annotated[list[Path], typer.Argument(metavar="DEST...", help="Destinations, sharded or not.")],
+    dests: Annotated[
+        list[Path], typer.Argument(metavar="DEST...", help="Destinations, sharded or not.", parser=shared.dest)
+    ],
     to: MergedInto = None,
     state_dir: shared.StateDirOption = None,
     as_json: shared.JsonOption = False,
