@@ -70,6 +70,13 @@ def test_what_is_written_is_what_is_read(
     assert (read_again.name, read_again.url) == ("pacs.example.org", "https://pacs.example.org/rs")
 
 
+def test_what_toml_cannot_take_away_is_not_extended() -> None:
+    """There is no word for none, and a key of a table stays."""
+    limits = built_in("idc-proxy").limits.model_copy(update={"response_bytes": None})
+    proposed = built_in("idc-proxy").model_copy(update={"limits": limits})
+    assert read(write(proposed, proposed)).model_dump(exclude=OWN) == proposed.model_dump(exclude=OWN)
+
+
 def test_what_was_seen_is_proposed() -> None:
     generic = built_in("generic")
     first, second, *_ = generic.accept.instance
