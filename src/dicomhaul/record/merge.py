@@ -98,8 +98,9 @@ def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, searched: bool) ->
     (populated,) = db.execute("SELECT EXISTS (SELECT 1 FROM series)").fetchone()
     if populated:
         db.execute(
-            "CREATE TEMP TABLE changed AS SELECT s.id, n.revision, n.expected, n.size_bytes, max(n.whole) AS whole, "
-            "n.weight, n.revision IS NOT NULL AND s.revision IS NOT NULL AND n.revision <> s.revision AS revised, "
+            "CREATE TEMP TABLE changed AS SELECT s.id, n.revision, n.license, n.expected, n.size_bytes, "
+            "max(n.whole) AS whole, n.weight, "
+            "n.revision IS NOT NULL AND s.revision IS NOT NULL AND n.revision <> s.revision AS revised, "
             "s.whole AND NOT max(n.whole) AS partly, "
             "s.whole AND max(n.whole) AND n.expected IS NULL AND n.revision IS NULL AS unsure "
             "FROM incoming n JOIN series s ON s.series = n.series AND s.study = n.study "
@@ -121,6 +122,7 @@ def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, searched: bool) ->
         # What a selection states is not true of the whole series: of a revised one nobody knows the numbers.
         db.execute(
             "UPDATE series SET revision = coalesce(c.revision, series.revision), "
+            "license = CASE WHEN c.revised THEN c.license ELSE series.license END, "
             "expected = CASE WHEN NOT c.partly THEN c.expected WHEN NOT c.revised THEN series.expected END, "
             "size_bytes = CASE WHEN NOT c.partly THEN coalesce(c.size_bytes, series.size_bytes) "
             "WHEN NOT c.revised THEN series.size_bytes END, "

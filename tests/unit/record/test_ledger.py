@@ -190,6 +190,20 @@ def test_a_new_revision_forgets_the_old_instances(ledger: Ledger) -> None:
     assert ledger.amount_planned(cohort_id) == Amount(1, 3, None)
 
 
+def test_a_new_revision_has_its_own_licence(ledger: Ledger) -> None:
+    """That of the old one would be cited for what came since; of an earlier revision the index states none."""
+    row = series_row("1.1", expected=2, revision="a")._replace(license="CC BY-NC 3.0")
+    for revision, stated, license_name in (
+        ("a", "CC BY-NC 3.0", "CC BY-NC 3.0"),
+        ("b", "CC BY 4.0", "CC BY 4.0"),
+        ("b", "CC BY 3.0", "CC BY 4.0"),
+        ("c", None, None),
+    ):
+        write_cohort(ledger, [row._replace(revision=revision, license=stated)], name=f"{revision} {stated}")
+        (found,) = ledger.iter_members()
+        assert (found.revision, found.license) == (revision, license_name)
+
+
 def test_a_selection_of_a_new_revision_does_not_state_the_whole_series_count(ledger: Ledger) -> None:
     write_cohort(ledger, [series_row("1.1", expected=20, size_bytes=2000, revision="a")], name="whole")
     land(ledger, 1, *(f"4.{n}" for n in range(20)))

@@ -237,6 +237,27 @@ def test_an_earlier_revision_comes_from_where_it_still_lies(
     assert run_command("verify", dest, "--lock", lock).code == 0
 
 
+def test_a_pull_that_lacks_something_writes_what_it_knows(
+    rows: list[Series], holdings: Holdings, tmp_path: Path
+) -> None:
+    lock, dest, gone = tmp_path / "cohort.lock", tmp_path / "dest", rows[0]
+    (tmp_path / "cohort.csv").write_text(idc_manifest(rows), encoding="utf-8")
+    left = Holdings(tuple(each for each in holdings.revisions if each.uuid != gone.revision))
+    with idc_thread(left) as origins:
+        source = write_profiles(tmp_path, origins).source("bucket")
+        ended = run_command("pull", tmp_path / "cohort.csv", "--source", source, "-o", dest, "--lock", lock)
+    assert ended.code == 3
+    header, found = read(lock)
+    assert header.series == 3
+    assert [row.series for row in found if row.xxh3 is None] == [gone.series]
+    assert digests_of(found) == digests_in(read_tree(dest))
+    proof = run_command("verify", dest, "--lock", lock, "--json")
+    assert (proof.code, proof.json["lock"]["series_proven"]) == (3, 2)
+    assert [(each["series"], each["problem"]) for each in proof.json["lock"]["findings"]] == [
+        (gone.series, "series not complete")
+    ]
+
+
 def test_part_of_a_lock(rows: list[Series], holdings: Holdings, tmp_path: Path) -> None:
     lock = write(tmp_path / "cohort.lock", *rows)
     first = sorted(row.series for row in rows)[:1]
