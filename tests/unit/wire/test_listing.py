@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dicomhaul.errors import Truncated, Unsupported
 from dicomhaul.model import ObjectRef
-from dicomhaul.wire.listing import Page, parse_listing
+from dicomhaul.wire.listing import Page, first_folder, parse_listing
 
 PREFIX = "085e85b3-3780-47f6-8538-585bcca95336/"
 S3_PAGE = f"""<?xml version="1.0" encoding="UTF-8"?>
@@ -178,3 +178,17 @@ NAMES = st.text("abcdef0123456789-_.", min_size=1, max_size=40).filter(
 def test_what_is_listed_is_read(objects: list[tuple[str, int]]) -> None:
     rows = [contents(f"{name}.dcm", size=str(size)) for name, size in objects]
     assert [(ref.stem, ref.size_bytes) for ref in parse(result(*rows)).objects] == objects
+
+
+@pytest.mark.parametrize(
+    ("keys", "folder"),
+    [
+        ([], None),
+        (["readme.txt", "a/b/c.dcm", "top.dcm"], None),
+        (["index.html", "u-1/x.dcm", "u-2/y.dcm"], "u-1"),
+        (["../x.dcm", "u-2/y.dcm"], "u-2"),
+    ],
+)
+def test_the_first_folder_of_a_bucket(keys: list[str], folder: str | None) -> None:
+    contents = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in keys)
+    assert first_folder(f"<ListBucketResult>{contents}</ListBucketResult>".encode()) == folder
