@@ -120,7 +120,7 @@ def test_one_that_has_no_shards_is_merged_already(at: Path, catalog: Catalog) ->
 
 
 def test_another_layout(at: Path, words: list[Word]) -> None:
-    other = ["--layout", "{SeriesInstanceUID}", "--shard", "1/2", "-o", at / "c"]
+    other: list[Word] = ["--layout", "{SeriesInstanceUID}", "--shard", "1/2", "-o", at / "c"]
     assert run_command("pull", *words, *other).code == 0
     done = run_command("merge", at / "b", at / "c", "-o", at / "out")
     assert (done.code, "layouts differ" in done.complaint) == (2, True)
