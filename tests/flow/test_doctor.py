@@ -15,10 +15,12 @@ from dicomhaul.origin.holdings import BUCKETS
 from dicomhaul.profile import read_profile
 from support.command import Ended, run_command
 from support.idc_origins import TOKEN_ENVIRON, idc_thread, write_profiles
+from support.instances import make_instance
 from support.made_up import made_up_catalog
 from support.origin_process import origin_thread
 from support.orthanc import Orthanc
 from support.real_instances import real_path
+from support.s3_server import run_s3
 
 
 def verdicts(ended: Ended) -> dict[str, str]:
@@ -212,6 +214,21 @@ def test_idc(tmp_path: Path) -> None:
     assert "CRC32C" in sentence(gcs, "checksums")
     assert read_profile(tmp_path / "mine.toml").bucket.names["idc-open-data-cr"] == "idc-open-cr"
     assert (google.code, verdicts(google)["auth"]) == (0, "ok")
+
+
+def test_a_real_s3_server(tmp_path: Path) -> None:
+    instance = make_instance("1.2.3.1", study="1.2.3", series="1.2.3.0")
+    with run_s3() as s3:
+        s3.put_bucket("idc-open-data")
+        for number in range(3):
+            s3.put("idc-open-data", f"0000-1/{number}.dcm", instance)
+        mine = tmp_path / "mine.toml"
+        mine.write_text(f'name = "mine"\nextends = "idc-bucket"\nurl = "{s3.url}"\n')
+        ended = run_command("doctor", mine, "--json")
+    found = verdicts(ended)
+    assert (ended.code, ended.json["requests"] <= REQUESTS) == (0, True)
+    assert (found["listing"], found["checksums"], found["ranges"], found["versions"]) == ("warn", "ok", "ok", "ok")
+    assert "idc-open-data-cr answers 40" in sentence(ended, "listing")  # two buckets are not there
 
 
 @pytest.mark.parametrize(
