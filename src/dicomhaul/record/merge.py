@@ -81,7 +81,7 @@ def _reroute(db: sqlite3.Connection) -> None:
     )
     db.execute(
         "UPDATE series SET prior = n.prior, bucket = coalesce(n.bucket, series.bucket), "  # noqa: S608 - our own words
-        f"route = CASE WHEN n.whole OR NOT series.whole OR series.prior <> n.prior OR {lost} THEN n.route "
+        f"route = CASE WHEN n.whole OR NOT series.whole OR {lost} THEN n.route "
         f"ELSE series.route END FROM {both if selected else 'incoming'} n "
         "WHERE n.series = series.series AND n.study = series.study AND (series.route <> n.route "
         "OR series.prior <> n.prior OR (n.bucket IS NOT NULL AND n.bucket IS NOT series.bucket))"
