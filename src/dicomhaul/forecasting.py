@@ -23,6 +23,7 @@ from dicomhaul.model import Query
 from dicomhaul.net.verdict import next_midnight_s
 from dicomhaul.plan.estimate import Amount, Summary
 from dicomhaul.plan.forecast import Forecast, Quota, Supply, forecast
+from dicomhaul.report import Report
 
 _PROBE_SERIES: Final = 32
 _PROBE_S: Final = 30.0
@@ -106,6 +107,7 @@ async def _measure(
         max_duration_s=_PROBE_S / share,
     )
     failed: HaulError | None = None
+    report: Report | None = None
     with folder as name:
         async with anyio.create_task_group() as group:
             group.start_soon(meter.watch)
@@ -119,16 +121,18 @@ async def _measure(
                     stop=anyio.CancelScope(),
                 )
             except HaulError as error:
-                failed, report = error, None  # raised below as it is, not in an ExceptionGroup
+                failed = error  # raised below as it is, not in an ExceptionGroup
             group.cancel_scope.cancel()
     if failed is not None:
         raise failed
+    assert report is not None  # noqa: S101 - nothing else ends it
     quota = (await world.open_host(spec)).quota
     if quota is not None and quota.limit_bytes is not None:
         measured.quotas[spec.name] = Quota(quota.limit_bytes, quota.used_bytes)
-    if report is not None and report.instances_landed:
+    if report.instances_landed:
         measured.instance_bytes[spec.name] = report.bytes_landed / report.instances_landed
-    if meter.seconds <= 0:
+    # A limit of the probe's may end it within the first instance; else what came without one were refusals.
+    if meter.seconds <= 0 or not (report.instances_landed or report.state == "paused"):
         measured.basis.append(f"{spec.name} could not be measured: nothing came")
         return
     measured.rates[spec.name] = meter.size_bytes / meter.seconds

@@ -1,24 +1,33 @@
 """`plan` predicts, and `--probe` measures."""
 
+import signal
 from pathlib import Path
 
-from support.command import run_command
+import pytest
+
+from dicomhaul.origin import Rule
+from dicomhaul.origin.faults import Stall, Status
+from support.command import Word, run_command, start_command, wait_until
 from support.made_up import made_up_catalog
 from support.origin_process import origin_thread
 
 SIZES = (4, 6)
 
 
-def test_what_a_plan_predicts_without_and_with_a_rate(tmp_path: Path) -> None:
-    with origin_thread(made_up_catalog(*SIZES), style="orthanc") as origin:
-        plain = run_command("plan", "--all", "--source", origin.url, "--json")
-        assert plain.code == 0
-        assert plain.json["forecast"]["files"] == sum(SIZES)
-        assert plain.json["forecast"]["seconds"] is None
-        told = run_command("plan", "--all", "--source", origin.url, "--rate", "80M")
-    assert "forecast:   time unknown" in told.stdout or "at" in told.stdout
-    assert "assumed:" in told.stdout
-    assert list(tmp_path.iterdir()) == []
+def test_what_a_plan_predicts_from_a_rate() -> None:
+    """All of it from the index: nobody is asked."""
+    said = run_command("plan", "qin_pet_phantom", "--source", "idc-bucket", "--rate", "1Mi", "--json").json
+    assert said["forecast"]["seconds"] == pytest.approx(said["bytes"] / (1 << 20), abs=0.1)
+    assert (said["forecast"]["files"], said["forecast"]["rate_bytes_per_s"]) == (said["instances"], 1 << 20)
+    assert said["forecast"]["quota_days"] == 0
+    halved = run_command(
+        "plan", "qin_pet_phantom", "--source", "idc-bucket", "--rate", "1Mi", "--bwlimit", "512Ki", "--json"
+    )
+    assert halved.json["forecast"]["seconds"] == pytest.approx(said["forecast"]["seconds"] * 2, abs=0.2)
+    told = run_command("plan", "qin_pet_phantom", "--source", "idc-bucket").stdout
+    assert "forecast:   time unknown" in told
+    assert "assumed:    no rate is known: --rate 80M says one, --probe measures it" in told
+    assert run_command("plan", "qin_pet_phantom", "--rate", "fast").code == 2
 
 
 def test_a_probe_measures_and_leaves_nothing(tmp_path: Path) -> None:
@@ -26,7 +35,39 @@ def test_a_probe_measures_and_leaves_nothing(tmp_path: Path) -> None:
     with origin_thread(made_up_catalog(*SIZES)) as origin:
         done = run_command("plan", "--all", "--source", origin.url, "--probe", "-o", dest, "--json")
         retrieved = [entry for entry in origin.requests if "dicom+json" not in (entry.accept or "")]
-    assert done.code == 0, done.stderr
-    assert any("as it was measured" in each for each in done.json["forecast"]["assumptions"])
-    assert len(retrieved) == len(SIZES)
+    forecast = done.json["forecast"]
+    assert (done.code, len(retrieved)) == (0, len(SIZES))
+    assert (forecast["files"], forecast["seconds"] is None, forecast["disk_bytes"] is None) == (
+        sum(SIZES),
+        False,
+        False,
+    )
+    said = " ".join(forecast["assumptions"])
+    assert "goes on as it was measured" in said
+    assert "it is too little to go by" in said
+    assert "as large as those measured" in said  # a search states no sizes
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_probe_that_brings_nothing_says_so() -> None:
+    refused = [Rule(level="series", action=Status(status=404)), Rule(level="instance", action=Status(status=404))]
+    with origin_thread(made_up_catalog(*SIZES), rules=refused) as origin:
+        done = run_command("plan", "--all", "--source", origin.url, "--probe", "--json")
+    assert (done.code, done.json["forecast"]["seconds"]) == (0, None)
+    assert "could not be measured: nothing came" in " ".join(done.json["forecast"]["assumptions"])
+
+
+def test_a_probe_can_be_stopped(tmp_path: Path) -> None:
+    dest = tmp_path / "d"
+    dest.mkdir()
+    stalls = Rule(level="series", action=Stall(after_bytes=100))
+    with origin_thread(made_up_catalog(*SIZES), rules=[stalls]) as origin:
+        words: list[Word] = ["plan", "--all", "--source", origin.url, "--probe", "-o", dest]
+        with start_command(tmp_path, *words) as running:
+            wait_until(
+                lambda: any(entry.level == "series" for entry in origin.requests), "the probe", unless=running.process
+            )
+            assert [each.name.startswith(".dicomhaul-probe-") for each in dest.iterdir()] == [True]
+            running.signal(signal.SIGINT)
+            assert running.wait().code == 130
+    assert list(dest.iterdir()) == []
