@@ -58,9 +58,12 @@ if TYPE_CHECKING:
         SourceStopped,
         Tally,
     )
+    from dicomhaul.forecasting import Measured
     from dicomhaul.hauler import Cohort, Hauler, pull_sync
+    from dicomhaul.merging import Merged, merge
     from dicomhaul.model import Failure, Shard
     from dicomhaul.plan.estimate import Summary
+    from dicomhaul.plan.forecast import Forecast
     from dicomhaul.profile import Profile, read_profile
     from dicomhaul.report import LandedSeries, Report
     from dicomhaul.verification import Verification, verify
@@ -110,9 +113,12 @@ _HOMES = {
         "SourceStopped",
         "Tally",
     ),
+    "dicomhaul.forecasting": ("Measured",),
     "dicomhaul.hauler": ("Cohort", "Hauler", "pull_sync"),
+    "dicomhaul.merging": ("Merged", "merge"),
     "dicomhaul.model": ("Failure", "Shard"),
     "dicomhaul.plan.estimate": ("Summary",),
+    "dicomhaul.plan.forecast": ("Forecast",),
     "dicomhaul.profile": ("Profile", "read_profile"),
     "dicomhaul.report": ("LandedSeries", "Report"),
     "dicomhaul.verification": ("Verification", "verify"),
@@ -131,6 +137,7 @@ __all__ = [
     "Event",
     "Failure",
     "Forbidden",
+    "Forecast",
     "GateClosed",
     "HaulError",
     "HaulOptions",
@@ -139,6 +146,8 @@ __all__ = [
     "LandedSeries",
     "LandingError",
     "LedgerError",
+    "Measured",
+    "Merged",
     "NotDicom",
     "NotFound",
     "NotWritable",
@@ -172,6 +181,7 @@ __all__ = [
     "Verification",
     "WrongInstance",
     "__version__",
+    "merge",
     "pull_sync",
     "read_profile",
     "resolve_source",

@@ -10,20 +10,25 @@ from dicomhaul import (
     Connection,
     Event,
     Failure,
+    Forecast,
     Hauler,
     HaulError,
     HaulOptions,
     IncompleteError,
     LandedSeries,
+    Measured,
+    Merged,
     Profile,
     QuotaExhausted,
     Report,
     SeriesLanded,
+    Shard,
     SourceSpec,
     Summary,
     Tally,
     Throttled,
     Verification,
+    merge,
     pull_sync,
     read_profile,
     resolve_source,
@@ -53,6 +58,11 @@ async def haul() -> None:
         assert_type(hauler.tally, Tally)
         assert_type(await hauler.plan(cohort), Summary)
         assert_type(await hauler.plan(cohort, "data"), Summary)
+        summary = await hauler.plan(cohort)
+        measured = await hauler.probe(cohort, summary, "data")
+        assert_type(measured, Measured)
+        assert_type(hauler.forecast(summary, measured=measured), Forecast)
+        assert_type(hauler.forecast(summary, bytes_per_s=80_000_000).seconds, float | None)
         series_of = hauler.iter_series(cohort, to="data")
         assert_type(series_of, AsyncIterator[LandedSeries])
         async for series in series_of:
@@ -88,3 +98,6 @@ def from_a_notebook() -> None:
     except HaulError:
         raise
     assert_type(verify("data", deep=True), Verification)
+    assert_type(verify("data", shard=Shard(1, 8)), Verification)
+    assert_type(merge(["data"]), Merged)
+    assert_type(merge(["one", Path("two")], "all").linked, int)
