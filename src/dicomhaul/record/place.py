@@ -42,7 +42,7 @@ class Place(NamedTuple):
 
 
 def place_of(dest: Path, state_dir: Path | None = None, shard: Shard | None = None) -> Place:
-    """Return where the ledger of `dest`, or of one shard, lives: in `DEST/.dicomhaul`, or in the folder the user chose."""
+    """Return where the ledger of `dest`, or of one shard, lives: in `DEST/.dicomhaul`, or where the user chose."""
     folder = (state_dir if state_dir is not None else dest / PRIVATE) / shard_folder(shard)
     return Place(folder, wal=filesystem_of(folder) not in _NETWORK)
 
