@@ -32,7 +32,7 @@ def error_for_status(
 
     Args:
         status: any status that the caller does not take for success.
-        headers: of the response; only `Retry-After` is read. Case-insensitive.
+        headers: of the response; only `Retry-After` and `Content-Length` are read. Case-insensitive.
         profile: its `status` table comes first, then the rules of HTTP: 401 wants credentials, 403 and 404/410 are
             final for the resource, and so is whatever else is left.
         now_s: seconds since the epoch, UTC, for dates in `Retry-After` and for the end of the day's quota.
@@ -43,7 +43,8 @@ def error_for_status(
     retry_after_s = parse_retry_after(headers.get("Retry-After"), now_s=now_s)
     if status in meaning.quota:
         return quota_used_up(what, now_s)
-    if status in meaning.stop:
+    empty = headers.get("Content-Length", "").strip() == "0"
+    if status in meaning.stop or (empty and status in meaning.stop_if_empty):
         if status in {401, 403}:
             return Unauthorized(f"{what}: it gives us nothing")
         return SourceDown(f"{what}: nothing will come from it until that is mended there")

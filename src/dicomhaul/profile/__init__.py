@@ -98,6 +98,7 @@ class Status(_Table):
     throttle: list[int] = [429]
     quota: list[int] = []  # the day's quota is gone, until 00:00 UTC
     stop: list[int] = []  # stop asking this source
+    stop_if_empty: list[int] = []  # likewise, where the answer has no body; with one it is final for the resource
 
 
 class Profile(_Table):

@@ -14,6 +14,7 @@ from dicomhaul.wire.uri import instance_path, series_path
 
 # Framing, and an index that is off by a little, can push an answer over the limit that seems to fit.
 _NEAR_LIMIT: Final = 0.8
+_TRIES_NEAR_LIMIT: Final = 2  # each may be charged to a quota, whatever comes of it
 _FRAMING_BYTES: Final = 512  # of one part: delimiter and headers, with room
 
 
@@ -36,25 +37,27 @@ class DicomwebSource:
         """Ask for the job's series or instance; see `ports.Source.exchange`.
 
         A server whose answers have a largest size fails with a 5xx beyond it, as it does when it is busy (servers.md
-        section 3). So a series near that size, or of unknown size, that has failed in every try is `Unsupported`
-        as a whole: it may come singly.
+        section 3). So a series near that size that has failed twice, or one of unknown size that has failed in every
+        try, is `Unsupported` as a whole: it may come singly.
         """
+        limit = self._profile.limits.response_bytes
+        limited = limit is not None and job.sop is None
+        near = limited and job.size_bytes is not None and job.size_bytes > (limit or 0) * _NEAR_LIMIT
 
         async def once(attempt: int) -> None:
-            await self._ask(job, sink, attempt)
+            try:
+                await self._ask(job, sink, attempt)
+            except ServerFailed as error:
+                if near and attempt >= _TRIES_NEAR_LIMIT:
+                    raise _too_large(error) from error
+                raise
 
         try:
             await self._host.attempt(once, label=str(job), progressed=sink.progressed, size_bytes=_answer_bytes(job))
         except ServerFailed as error:
-            if not self._may_be_too_large(job):
-                raise
-            raise Unsupported(f"{error}; its answer may be larger than the server can give") from error
-
-    def _may_be_too_large(self, job: Job) -> bool:
-        limit = self._profile.limits.response_bytes
-        if job.sop is not None or limit is None:
-            return False
-        return job.size_bytes is None or job.size_bytes > limit * _NEAR_LIMIT
+            if limited and job.size_bytes is None:
+                raise _too_large(error) from error
+            raise
 
     async def inventory(self, job: Job) -> list[InstanceRef] | None:
         """List the instances of the job's series by QIDO-RS; None where the server cannot."""
@@ -99,6 +102,10 @@ class DicomwebSource:
             raise receiver.error
         if partial:
             raise Unsupported("the server answered 206 Partial Content: it keeps some instances back", status=206)
+
+
+def _too_large(error: ServerFailed) -> Unsupported:
+    return Unsupported(f"{error}; its answer may be larger than the server can give")
 
 
 def _answer_bytes(job: Job) -> int | None:

@@ -47,7 +47,7 @@ def verdict(status: int, profile: str = "generic", headers: dict[str, str] | Non
         ("generic", 418, Unsupported),
         ("generic", 999, Unsupported),
         ("idc-proxy", 429, QuotaExhausted),
-        ("idc-proxy", 403, Unauthorized),
+        ("idc-proxy", 403, Forbidden),
         ("idc-proxy", 500, ServerFailed),
         ("idc-proxy", 408, Unsupported),
         ("google", 403, Forbidden),
@@ -62,6 +62,13 @@ def test_the_class_is_the_verdict(profile: str, status: int, kind: type[HaulErro
     assert type(error) is kind
     if status != 407:
         assert str(error).startswith(f"pacs answers {status}")
+
+
+def test_idc_s_proxy_shuts_out_with_an_empty_403() -> None:
+    """Google's, relayed, has a body, and speaks of one resource."""
+    assert type(verdict(403, "idc-proxy", {"Content-Length": "0"})) is Unauthorized
+    assert type(verdict(403, "idc-proxy", {"Content-Length": "180"})) is Forbidden
+    assert type(verdict(403, "google", {"Content-Length": "0"})) is Forbidden
 
 
 def test_the_day_s_quota_ends_at_midnight_utc() -> None:
