@@ -104,15 +104,17 @@ def test_groups_and_rows_say_the_same(query: Query, source: str) -> None:
     assert plan(query, source, unlimited) == plan(query, source, unlimited, present=NO_FILE)
 
 
-def some_instances(count: int) -> Query:
-    """Single instances of the first series of a collection, which no table of instances has to know."""
+def some_instances(count: int, *collections: str) -> Query:
+    """Two instances each of the first series of collections, which no table of instances has to know."""
+    lines = ["SeriesInstanceUID,SOPInstanceUID"]
     with duckdb.connect() as db:
         path = Shelf().bundled["index"]
-        rows = db.execute(
-            f"SELECT SeriesInstanceUID FROM '{path}' WHERE collection_id = 'qin_pet_phantom' ORDER BY 1 LIMIT {count}"
-        ).fetchall()
-    return Query(manifest="SeriesInstanceUID,SOPInstanceUID\n" + "".join(f"{uid},1.2.{n}\n{uid},1.3.{n}\n"
-                                                                        for n, (uid,) in enumerate(rows)))  # fmt: skip
+        for collection in collections or ("qin_pet_phantom",):
+            rows = db.execute(
+                f"SELECT SeriesInstanceUID FROM '{path}' WHERE collection_id = ? ORDER BY 1 LIMIT {count}", [collection]
+            ).fetchall()
+            lines += [f"{uid},1.2.{n}" for (uid,) in rows for n in (1, 2)]
+    return Query(manifest="\n".join(lines))
 
 
 def test_single_instances_come_by_the_proxy() -> None:
@@ -135,6 +137,17 @@ def test_a_quota_is_planned_for_as_far_as_it_goes(tmp_path: Path) -> None:
     plan(query, left=left, load=tmp_path / "ledger.sqlite3")
     assert in_ledger(tmp_path / "ledger.sqlite3") == series
     assert list(plan(query, left=lambda _: 0).routes) == ["idc-bucket"]
+
+
+def test_a_count_that_overran_is_made_anew() -> None:
+    query = some_instances(6, "qin_pet_phantom", "rider_lung_ct")
+    routes = set()
+    for size_bytes in (500_000, 1_500_000, 3_000_000):
+        left: Callable[[str], int | None] = {"idc-proxy": size_bytes}.get
+        by_groups = plan(query, left=left)
+        assert by_groups == plan(query, left=left, present=NO_FILE)
+        routes.add(tuple(amount.series for amount in by_groups.routes.values()))
+    assert len(routes) > 1
 
 
 def in_ledger(path: Path) -> Counter[str]:
