@@ -232,17 +232,19 @@ async def test_who_leaves_before_the_head_takes_the_connection_along() -> None:
 
 
 async def test_what_is_released_twice_is_released_once() -> None:
-    async with direct_to(lambda _: ok(b"x")) as (direct, server):
+    halved = Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe", later=b"llo")
+    async with direct_to(lambda _: halved) as (direct, server):
         first = await direct.get("/a", {})
         while await first.content.readany():
             pass
         first.release()
         second = await direct.get("/b", {})
         first.release()
-        assert await second.content.readany() == b"x"
+        assert await second.content.readany() == b"he"
+        assert await second.content.readany() == b"llo"
         assert await second.content.readany() == b""
         second.release()
-        assert await body(direct) == b"x"
+        assert await body(direct) == b"hello"
     assert server.connections == 1
 
 
