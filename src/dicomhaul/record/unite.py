@@ -156,7 +156,7 @@ def _clear_way(db: sqlite3.Connection, source: sqlite3.Connection, other: Other)
         return cleared
     for theirs, study, series in source.execute("SELECT id, study, series FROM series ORDER BY id"):
         ours = _find(db, study, series)
-        if ours is not None:
+        if ours is not None and _contents(db, ours) != _contents(source, theirs):
             replaced = combine(_copy(db, ours), _copy(source, theirs), one_tree=False).replaced
             if _want(db, ((ours, sop) for sop in replaced), "another destination has it with other bytes"):
                 cleared.append(series)
@@ -168,13 +168,26 @@ def _find(db: sqlite3.Connection, study: str, series: str) -> int | None:
     return None if row is None else int(row[0])
 
 
+def _contents(db: sqlite3.Connection, series_id: int) -> tuple[Any, ...]:
+    """What a ledger says of a series, as far as it matters here: two that say the same need not be combined."""
+    row = db.execute(
+        "SELECT revision, folder, expected, size_bytes, whole, cut, state FROM series WHERE id = ?", (series_id,)
+    ).fetchone()
+    instances = db.execute(
+        "SELECT sop, xxh3, state, checked FROM instance WHERE series_id = ? ORDER BY sop", (series_id,)
+    ).fetchall()
+    return row, instances
+
+
 def _copy(db: sqlite3.Connection, series_id: int) -> Copy:
     (row,) = named_rows(db, "SELECT * FROM series WHERE id = ?", series_id)
     instances = {each["sop"]: each for each in named_rows(db, "SELECT * FROM instance WHERE series_id = ?", series_id)}
     for each in instances.values():
         del each["series_id"]
     (asked_at,) = db.execute(
-        "SELECT max(planned_at) FROM member m JOIN cohort c ON c.id = m.cohort_id WHERE m.series_id = ?", (series_id,)
+        # In this order: `member` can be looked up by cohort and series, not by series alone.
+        "SELECT max(planned_at) FROM cohort c CROSS JOIN member m ON m.cohort_id = c.id AND m.series_id = ?",
+        (series_id,),
     ).fetchone()
     return Copy(row, instances, asked_at or _NEVER)
 
@@ -247,6 +260,8 @@ class _Step:
 
     def _combine(self, key: int, routes: dict[int, int]) -> None:
         series_id = self.ours[key]
+        if _contents(self._db, series_id) == _contents(self.db, key):
+            return  # as it mostly is, when it is done again
         ours, theirs = _copy(self._db, series_id), _copy(self.db, key)
         theirs = replace(theirs, row={**theirs.row, "route": routes[theirs.row["route"]]})
         made = combine(ours, theirs, one_tree=self._other.one_tree and ours.row["folder"] == theirs.row["folder"])
