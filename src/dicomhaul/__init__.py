@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 from dicomhaul._version import __version__
 
 if TYPE_CHECKING:
+    from dicomhaul.audit.locked import LockProof
+    from dicomhaul.citation.account import Account, cite
     from dicomhaul.config.options import HaulOptions
+    from dicomhaul.config.rates import Timetable, parse_timetable
     from dicomhaul.config.source import Connection, Sources, SourceSpec, resolve_source, resolve_sources
     from dicomhaul.errors import (
         BadMultipart,
@@ -69,7 +72,10 @@ if TYPE_CHECKING:
     from dicomhaul.verification import Verification, verify
 
 _HOMES = {
+    "dicomhaul.audit.locked": ("LockProof",),
+    "dicomhaul.citation.account": ("Account", "cite"),
     "dicomhaul.config.options": ("HaulOptions",),
+    "dicomhaul.config.rates": ("Timetable", "parse_timetable"),
     "dicomhaul.config.source": ("Connection", "SourceSpec", "Sources", "resolve_source", "resolve_sources"),
     "dicomhaul.errors": (
         "BadMultipart",
@@ -126,6 +132,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Account",
     "BadMultipart",
     "Cohort",
     "CohortError",
@@ -146,6 +153,7 @@ __all__ = [
     "LandedSeries",
     "LandingError",
     "LedgerError",
+    "LockProof",
     "Measured",
     "Merged",
     "NotDicom",
@@ -174,6 +182,7 @@ __all__ = [
     "Tally",
     "Throttled",
     "TimedOut",
+    "Timetable",
     "TransferError",
     "Truncated",
     "Unauthorized",
@@ -181,7 +190,9 @@ __all__ = [
     "Verification",
     "WrongInstance",
     "__version__",
+    "cite",
     "merge",
+    "parse_timetable",
     "pull_sync",
     "read_profile",
     "resolve_source",

@@ -6,6 +6,7 @@ from typing import assert_type
 
 import dicomhaul
 from dicomhaul import (
+    Account,
     Cohort,
     Connection,
     Event,
@@ -16,6 +17,7 @@ from dicomhaul import (
     HaulOptions,
     IncompleteError,
     LandedSeries,
+    LockProof,
     Measured,
     Merged,
     Profile,
@@ -23,15 +25,20 @@ from dicomhaul import (
     Report,
     SeriesLanded,
     Shard,
+    Sources,
     SourceSpec,
     Summary,
     Tally,
     Throttled,
+    Timetable,
     Verification,
+    cite,
     merge,
+    parse_timetable,
     pull_sync,
     read_profile,
     resolve_source,
+    resolve_sources,
     verify,
 )
 
@@ -82,9 +89,14 @@ async def haul() -> None:
 def from_a_notebook() -> None:
     options = HaulOptions(state_dir=Path("state"), recheck=True)
     connection = Connection(auth="bearer", token_file=Path("token"))
-    source = resolve_source("idc-google", connection=connection)
-    assert_type(source, SourceSpec)
-    assert_type(source.profile, Profile)
+    spec = resolve_source("idc-google", connection=connection)
+    assert_type(spec, SourceSpec)
+    assert_type(spec.profile, Profile)
+    source = resolve_sources("idc-google,idc-bucket", connection=connection)
+    assert_type(source, Sources)
+    assert_type(source.specs, tuple[SourceSpec, ...])
+    assert_type(parse_timetable("08:00,10M 19:00,off"), Timetable)
+    Hauler(spec)  # type: ignore[arg-type]
     assert_type(read_profile(Path("mine.toml")), Profile)
     try:
         assert_type(pull_sync(cohort, "data", source=source, options=options), Report)
@@ -99,5 +111,8 @@ def from_a_notebook() -> None:
         raise
     assert_type(verify("data", deep=True), Verification)
     assert_type(verify("data", shard=Shard(1, 8)), Verification)
+    assert_type(verify("data", lock=Path("cohort.lock")).lock, LockProof | None)
+    assert_type(cite("data"), Account)
+    assert_type(cite("data").as_bibtex(), str)
     assert_type(merge(["data"]), Merged)
     assert_type(merge(["one", Path("two")], "all").linked, int)
