@@ -99,7 +99,7 @@ def test_command_lines_in_help_parse() -> None:
         parse(words)
 
 
-@pytest.mark.parametrize("name", ["python.md", "reliability.md", "servers.md"])
+@pytest.mark.parametrize("name", ["idc.md", "python.md", "reliability.md", "servers.md"])
 def test_links_lead_somewhere(name: str) -> None:
     page = ROOT / "docs" / name
     for target, anchor in _LINK.findall(page.read_text(encoding="utf-8")):

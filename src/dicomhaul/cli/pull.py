@@ -72,11 +72,12 @@ def pull(
 
     \b
     Examples:
-      dicomhaul pull qin_pet_phantom --source idc-proxy -o data
+      dicomhaul pull qin_pet_phantom -o data
       dicomhaul pull --all --source http://localhost:8042/dicom-web -o data
       dicomhaul pull --search PatientID=123 --modality CT,MR --source URL -o data
       dicomhaul pull manifest.csv --source URL -o data
-      dicomhaul pull --sql "SELECT SeriesInstanceUID FROM index WHERE ..." --source idc-google -o data
+      dicomhaul pull --sql "SELECT SeriesInstanceUID FROM index WHERE ..." -o data
+      dicomhaul pull cohort.lock -o data
     """
     query = shared.query_from(
         targets=targets,
