@@ -149,7 +149,8 @@ async def resume(
 ) -> Report:
     """Go on with every cohort of the ledger at `dest`, or of one shard of it.
 
-    `damaged` instances (series id, SOP Instance UID) come again. Errors as `pull`; LedgerError also if nothing was ever asked for.
+    `damaged` instances (series id, SOP Instance UID) come again. Errors as `pull`; LedgerError also if nothing was ever
+    asked for.
     """
     if options.lock is not None:
         raise ConfigError("a lock is of one cohort: it is written by pull, or by plan for what is at a destination")

@@ -23,8 +23,8 @@ class HaulOptions:
         state_dir: where the ledger lives instead of `DEST/.dicomhaul`.
         force: go on although the plan does not fit the free space.
         recheck: look for landed files that are gone, and want them again.
-        name_by: what names a file: its SOP Instance UID, or as idc-index does the object's name (buckets only); None: as
-            the destination has it, SOP Instance UIDs at first.
+        name_by: what names a file: its SOP Instance UID, or as idc-index does the object's name (buckets only); None:
+            as the destination has it, SOP Instance UIDs at first.
         checksum: hold what landed against the digest that the source states, or record XXH3-128 alone.
         bandwidth: the most bytes a second, by the time of day; None: no limit.
         quota_bytes: the most bytes that a DICOMweb server may give a day (UTC); buckets have no quota.

@@ -173,7 +173,9 @@ def resolve_sources(
 
     Args:
         words: as `resolve_source`, or several with commas between; `idc`: IDC's buckets, then its proxy.
-        profile, url, connection: as `resolve_source`.
+        profile: as `resolve_source`.
+        url: likewise.
+        connection: likewise.
         location: which of the two copies of the buckets `idc` and `idc-bucket` mean.
 
     Raises:

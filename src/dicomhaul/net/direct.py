@@ -165,6 +165,7 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None  # noqa: S101 - it is connected
         self._parser = httptools.HttpResponseParser(self)
         self._over = self._reusable = False
+        self._field_bytes = 0
         self.heard_at = self._loop.time()
         answer = self._answer = Answer(self, self._loop)
         self._transport.write(request)
@@ -205,7 +206,8 @@ class _Connection(asyncio.Protocol):
         if self._answer is None:  # nobody asked for it
             self.close()
             return
-        self.heard_at = self._loop.time()
+        if self._answer.status:  # interim answers (1xx) are no news of this one
+            self.heard_at = self._loop.time()
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -236,7 +238,6 @@ class _Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._fields = []
-        self._field_bytes = 0
         if self._over:  # a second answer to one request
             self._reusable = False
 

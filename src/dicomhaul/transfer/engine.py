@@ -153,25 +153,32 @@ class Engine:
 
     async def _next(self, road: _Road) -> _Item | None:
         """Return the next series for this lane; None once nothing can come any more."""
-        while True:
-            if road.rests_until_s is not None and (len(road.parked) >= _PARKED or not self._others_open(road)):
+        while not self._finished:
+            if self._must_rest(road):
                 await self._rest(road)
-            if road.moved:
+            elif road.moved:
                 return road.moved.popleft()
-            if road.leased:
+            elif road.leased:
                 return road.leased.popleft()
-            if not road.dry:
+            elif not road.dry:
                 async with road.lock:
                     await self._lease(road)
-                continue
-            if road.rests_until_s is not None:
-                await self._rest(road)
-            elif self._in_hand == 0 and all(each.dry for each in self._roads.values()):
-                self._tell_all()
-                return None
             else:
                 changed = self._changed
                 await changed.wait()
+        self._tell_all()
+        return None
+
+    @property
+    def _finished(self) -> bool:
+        return self._in_hand == 0 and all(each.dry for each in self._roads.values())
+
+    def _must_rest(self, road: _Road) -> bool:
+        """Whether a lane whose quota is used up can only wait: until then it hands on what others can bring."""
+        if road.rests_until_s is None or not road.parked:
+            return False
+        nothing_else = road.dry and not road.moved and not road.leased
+        return nothing_else or len(road.parked) >= _PARKED or not self._others_open(road)
 
     async def _lease(self, road: _Road) -> None:
         if road.leased or road.dry:  # another worker was faster
@@ -211,6 +218,7 @@ class Engine:
             return
         if road.stopped is None:
             road.parked.append(item)
+            self._tell_all()
         else:
             self._done()
 

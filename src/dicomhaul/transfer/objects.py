@@ -41,6 +41,7 @@ class ObjectsHaul:
         self._at_once = at_once
         self._stems = dict(known.stems)  # stem -> SOP Instance UID, as far as it is known
         self._partials = dict(known.partials)
+        self._unread: dict[str, str] = {}  # stem -> why nobody could say who it is
         self.landed = dict(known.landed)
 
     async def run(self) -> SeriesOutcome:
@@ -54,9 +55,9 @@ class ObjectsHaul:
             return SeriesOutcome(reason="the index names no bucket for it")
         try:
             refs = await self._source.listing(work.bucket, work.revision)
-            await self._identify(refs)
         except TransferError as error:
             return SeriesOutcome(reason=str(error))
+        await self._identify(refs)
         wanted = refs if work.whole else [ref for ref in refs if self._stems.get(ref.stem) in self._known.wanted]
         failed = await self._fetch([ref for ref in wanted if not self._has(ref)])
         return self._judge(refs, failed)
@@ -73,7 +74,11 @@ class ObjectsHaul:
         async def one(ref: ObjectRef) -> None:
             if not anonymous:
                 return
-            sop = (await self._source.identify(ref)).sop
+            try:
+                sop = (await self._source.identify(ref)).sop
+            except TransferError as error:  # of the others, nothing is lost by that
+                self._unread[ref.stem] = str(error)
+                return
             learned[ref.stem] = sop
             anonymous.discard(sop)
 
@@ -159,6 +164,9 @@ class ObjectsHaul:
     def _judge_selection(self, failed: Mapping[ObjectRef, str]) -> SeriesOutcome:
         why = {self._stems[ref.stem]: reason for ref, reason in failed.items()}
         gone = "the bucket holds no such instance of the series"
+        if self._unread:
+            first = next(iter(self._unread.values()))
+            gone = f"{len(self._unread)} objects of the series could not be looked into: {first}"
         missing = {sop: why.get(sop, gone) for sop in _absent(self._known.wanted, self.landed)}
         if not missing:
             return SeriesOutcome(proof=Proof.INVENTORY)

@@ -143,6 +143,21 @@ async def test_waiting_moves_what_can_come_otherwise(bench: Bench) -> None:
     assert came_by(bench) == {"fake": 20, "other": 20}
 
 
+async def test_nobody_waits_for_a_quota_that_nothing_needs(bench: Bench) -> None:
+    """All that a lane could not bring has come otherwise: the run is at its end, hours before the quota opens."""
+    bench.plan(routes=lambda _: BOTH)
+    bench.wait = True
+    began_s, until_s = bench.clock.now(), bench.clock.now() + 3_600
+
+    async def used_up(_: Job, __: Sink) -> None:
+        raise QuotaExhausted("used up", until_s=until_s)
+
+    bench.source.before = used_up
+    assert await bench.run() == {}
+    assert came_by(bench) == {"other": 40}
+    assert bench.clock.now() == began_s
+
+
 async def test_what_the_other_refuses_waits_for_the_quota(bench: Bench) -> None:
     bench.plan(count=1, routes=lambda _: ("other", "fake"))
     assert bench.other is not None

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from dicomhaul.errors import DiskFull, Forbidden, HaulError, NotFound, SourceDown
-from dicomhaul.model import Job, Known, ObjectRef, Partial, Proof, SeriesUID, Work
+from dicomhaul.model import Identity, Job, Known, ObjectRef, Partial, Proof, SeriesUID, Work
 from dicomhaul.ports import SMALL_BYTES
 from dicomhaul.transfer.objects import ObjectsHaul
 from dicomhaul.transfer.outcome import SeriesOutcome
@@ -121,6 +121,27 @@ async def test_a_single_instance_that_the_bucket_does_not_hold_is_named() -> Non
     assert outcome.proof is None
     assert list(outcome.missing) == ["9.9"]
     assert set(bench.taken) == {"4.2"}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_an_object_that_cannot_be_looked_into_does_not_keep_the_others_back(*, whole: bool) -> None:
+    bench = Bench()
+    identify = bench.source.identify
+
+    async def refuse(ref: ObjectRef) -> Identity:
+        if ref.stem == "k0":
+            raise Forbidden("403")
+        return await identify(ref)
+
+    bench.source.identify = refuse  # type: ignore[method-assign]
+    if whole:
+        outcome = await bench.haul(there=["4.5"]).run()
+        assert outcome.proof is Proof.INVENTORY
+        assert set(bench.taken) == set(ALL) - {"4.5"}
+    else:
+        outcome = await bench.haul(expected=2, wanted=["4.0", "4.3"], whole=False).run()
+        assert outcome.missing == {"4.0": "1 objects of the series could not be looked into: 403"}
+        assert set(bench.taken) == {"4.3"}
 
 
 async def test_a_damaged_file_is_fetched_by_its_stem() -> None:
