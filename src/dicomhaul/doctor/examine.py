@@ -151,7 +151,6 @@ class _Examination:
                 None if bucket else self.searched,
                 None if bucket else self.retrieved,
                 self.paced,
-                (BUCKET_STEPS if bucket else STEPS)[-1],
             )
             text = write_profile(
                 spec,

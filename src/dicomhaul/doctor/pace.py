@@ -145,22 +145,25 @@ def knee(steps: Sequence[Step], gain: float = _GAIN) -> int | None:
     return next((step.at_once for step in steps if step.per_s * gain >= best), None)
 
 
-def at_once_for(seen: Paced, limits: Limits, top: int) -> tuple[int, int] | None:
+def at_once_for(seen: Paced, limits: Limits) -> tuple[int, int] | None:
     """Return how many at once a profile should begin with, and allow; None: what it says is not contradicted.
 
-    Never more than the profile allows already: that is a matter of manners, too. `top` is where the ramp ends. Nothing
-    follows from answers that come so quickly that their number a second is chance.
+    Never more than the profile allows already: that is a matter of manners, too. Nothing follows where the last step
+    still paid, nor from answers that come so quickly that their number a second is chance.
     """
     if seen.stopped_at:
         most = max(1, min(limits.concurrency_max, max((step.at_once for step in seen.steps), default=1)))
         return min(limits.concurrency_start, most), most
     at = knee(seen.steps)
-    if at is None or at >= min(top, limits.concurrency_max):
-        return None
-    if any(step.took_s < _TELLING_S for step in seen.steps if step.at_once == at):
+    if at is None or at >= min(seen.steps[-1].at_once, limits.concurrency_max) or not _tells(seen.steps, at):
         return None
     most = min(limits.concurrency_max, max(2 * at, _LEAST))
     return min(limits.concurrency_start, most), most
+
+
+def _tells(steps: Sequence[Step], at: int) -> bool:
+    """The step with `at` at once took long enough for its answers a second to be no chance."""
+    return all(step.took_s >= _TELLING_S for step in steps if step.at_once == at)
 
 
 def judge_pace(seen: Paced, limits: Limits) -> list[Finding]:
@@ -187,8 +190,14 @@ def _judge_at_once(seen: Paced) -> Finding:
     at = knee(seen.steps)
     if at is None:
         return unknown("at once", seen.stopped or "not measured")
+    by_number = f"(answers a second by how many at once: {rates})"
     more = f"; {seen.stopped}" if seen.stopped else ""
-    return ok("at once", f"more than {at} at once stops paying (answers a second by how many at once: {rates}){more}")
+    if not _tells(seen.steps, at):
+        quick = "answers come too quickly, and too few were asked for, to tell how many at once pay"
+        return unknown("at once", f"{quick} {by_number}{more}")
+    if at == seen.steps[-1].at_once:
+        return ok("at once", f"up to {at} at once still pays; more was not tried {by_number}{more}")
+    return ok("at once", f"more than {at} at once stops paying {by_number}{more}")
 
 
 def _judge_idle(seen: Paced, limits: Limits) -> Finding:

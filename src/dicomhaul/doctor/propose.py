@@ -25,10 +25,8 @@ _STARTS_WELL: Final = re.compile(r"[a-z0-9]")
 _KINDS: Final[Mapping[str, AuthKind]] = {"basic": "basic", "bearer": "bearer"}
 
 
-def improve(
-    profile: Profile, searched: Searched | None, retrieved: Retrieved | None, paced: Paced, top: int
-) -> Profile:
-    """Return the profile as it should be, by what was seen; `top` is where the ramp of `paced` ends."""
+def improve(profile: Profile, searched: Searched | None, retrieved: Retrieved | None, paced: Paced) -> Profile:
+    """Return the profile as it should be, by what was seen."""
     table = profile.model_dump()
     if searched is not None:
         for level in searched.levels:
@@ -38,7 +36,7 @@ def improve(
     if retrieved is not None:
         table["accept"]["instance"] = _ladder(profile.accept.instance, retrieved.instance)
         table["accept"]["series"] = _ladder(profile.accept.series, retrieved.series)
-    at_once = at_once_for(paced, profile.limits, top)
+    at_once = at_once_for(paced, profile.limits)
     if at_once is not None:
         table["limits"]["concurrency_start"], table["limits"]["concurrency_max"] = at_once
     keepalive_s = keepalive_for(paced, profile.limits)

@@ -1,5 +1,6 @@
 """What doctor says of what it saw: who is let in, TLS, framing, pace, quota, buckets."""
 
+import anyio.lowlevel
 import pytest
 from multidict import CIMultiDict
 
@@ -9,13 +10,14 @@ from dicomhaul.doctor.bucket import Bucketed, judge_buckets
 from dicomhaul.doctor.budget import Budget, BudgetSpentError
 from dicomhaul.doctor.finding import Finding
 from dicomhaul.doctor.metered import Metered, judge_quota
-from dicomhaul.doctor.pace import Paced, Step, at_once_for, judge_pace, keep_alive_of, keepalive_for, knee
+from dicomhaul.doctor.pace import STEPS, Paced, Step, at_once_for, climb, judge_pace, keep_alive_of, keepalive_for, knee
 from dicomhaul.doctor.reach import Tls, Way, judge_way, read_tls
 from dicomhaul.doctor.retrieve import Look, Retrieved, describe_framing, judge_retrieve, look_at
 from dicomhaul.doctor.search import Place, Searched, choose_places, judge_search
 from dicomhaul.model import Check, ObjectRef
 from dicomhaul.net.quota import Usage
-from dicomhaul.profile import MULTIPART_STORED, Auth, Limits, Profile, Search, built_in
+from dicomhaul.profile import MULTIPART_STORED, Auth, Limits, Profile, Search, Status, built_in
+from support.clock import FakeClock
 from support.instances import make_instance
 
 INSTANCE = make_instance("1.2.3", study="1.2", series="1.2.1")
@@ -271,6 +273,9 @@ def steps(**rates: float) -> list[Step]:
         (steps(_1=100, _2=198, _4=390, _8=400, _16=405), 4),
         (steps(_1=100, _2=200, _4=400, _8=800, _16=1600), 16),
         (steps(_1=100, _2=90, _4=95), 1),
+        (steps(_1=100, _2=109), 1),  # a tenth is what more at once must gain
+        (steps(_1=100, _2=111), 2),
+        (steps(_1=100, _2=108, _4=116), 2),
     ],
 )
 def test_the_knee(seen: list[Step], expected: int | None) -> None:
@@ -284,20 +289,55 @@ def test_the_knee(seen: list[Step], expected: int | None) -> None:
         (Paced(steps=steps(_1=100, _2=200, _4=400, _8=800, _16=1600)), None),
         (Paced(steps=steps(_1=100, _2=105, _4=100)), (4, 4)),
         (Paced(steps=steps(_1=100, _2=200, _4=390, _8=400)), (4, 8)),
+        (Paced(steps=steps(_1=258, _4=298), stopped="no more than 4 at once could be tried here"), None),
         (Paced(steps=[Step(1, 9000, 0.001), Step(2, 9000, 0.001)]), None),
         (Paced(steps=steps(_1=100, _2=200), stopped="it answers 429", stopped_at=4), (2, 2)),
         (Paced(stopped="it answers 503", stopped_at=1), (1, 1)),
     ],
 )
 def test_how_many_at_once_is_proposed(seen: Paced, expected: tuple[int, int] | None) -> None:
-    assert at_once_for(seen, Limits(concurrency_start=4, concurrency_max=16), 16) == expected
+    assert at_once_for(seen, Limits(concurrency_start=4, concurrency_max=16)) == expected
 
 
 def test_no_more_at_once_than_the_profile_allows() -> None:
     seen = Paced(steps=steps(_1=100, _2=200, _4=400, _8=410, _16=420))
-    assert at_once_for(seen, Limits(concurrency_start=2, concurrency_max=4), 16) is None
+    assert at_once_for(seen, Limits(concurrency_start=2, concurrency_max=4)) is None
     seen = Paced(steps=steps(_1=100, _2=200, _4=210))
-    assert at_once_for(seen, Limits(concurrency_start=1, concurrency_max=3), 16) == (1, 3)
+    assert at_once_for(seen, Limits(concurrency_start=1, concurrency_max=3)) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdict", "said"),
+    [
+        (Paced(steps=steps(_1=100, _2=105, _4=100)), "ok", "more than 1 at once stops paying"),
+        (Paced(steps=steps(_4=700, _16=1396, _32=1806)), "ok", "up to 32 at once still pays; more was not tried"),
+        (Paced(steps=steps(_1=258, _4=298), stopped="no more"), "ok", "up to 4 at once still pays; more was not tried"),
+        (Paced(steps=[Step(1, 9000, 0.001), Step(2, 9000, 0.5)]), "unknown", "too quickly"),
+        (Paced(steps=[Step(1, 80, 0.11), Step(2, 82, 0.05)]), "ok", "more than 1 at once stops paying"),
+        (Paced(stopped="the requests were used up"), "unknown", "used up"),
+    ],
+)
+def test_what_is_said_of_how_many_at_once(seen: Paced, verdict: str, said: str) -> None:
+    _, found, _ = judge_pace(seen, Limits())
+    assert found.verdict == verdict
+    assert said in found.sentence
+    assert seen.stopped in found.sentence
+
+
+@pytest.mark.parametrize(("gain", "tried"), [(1.12, [1, 2, 4, 8, 16]), (1.05, [1, 2, 4])])
+@pytest.mark.anyio
+async def test_the_ramp_goes_on_while_it_pays(gain: float, tried: list[int]) -> None:
+    """A step is worth it from a tenth more on; two that are not, one after the other, end it."""
+    clock, seen = FakeClock(), Paced()
+    took = iter([1 / gain**number for number, step in enumerate(STEPS) for _ in range(max(8, 2 * step))])
+
+    async def call() -> Answer:
+        await anyio.lowlevel.checkpoint()
+        clock.advance(next(took))
+        return answer()
+
+    await climb(call, seen, status=Status(), clock=clock, most=lambda: 1000)
+    assert [step.at_once for step in seen.steps] == tried
 
 
 def test_idle_connections() -> None:

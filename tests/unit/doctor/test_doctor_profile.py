@@ -87,7 +87,7 @@ def test_what_was_seen_is_proposed() -> None:
     )
     retrieved = Retrieved(instance={first: Look(406), second: GOOD}, series={first: GOOD})
     paced = Paced(steps=[Step(1, 10, 1.0), Step(2, 10, 1.0)], survives=False)
-    proposed = improve(generic, searched, retrieved, paced, 16)
+    proposed = improve(generic, searched, retrieved, paced)
     page = proposed.search.page
     assert (page.studies, page.series, page.instances) == (10, 1000, 100)
     assert not proposed.search.wildcards
@@ -100,15 +100,15 @@ def test_what_was_seen_is_proposed() -> None:
 def test_nothing_that_was_not_seen_is_proposed() -> None:
     for name in built_in_names():
         profile = built_in(name)
-        assert improve(profile, Searched(), Retrieved(), Paced(), 16) == profile
+        assert improve(profile, Searched(), Retrieved(), Paced()) == profile
     seen = Retrieved(instance={MULTIPART_STORED: Look(500)}, series={MULTIPART_STORED: Look(200, "cut")})
-    assert improve(built_in("generic"), None, seen, Paced(), 16) == built_in("generic")
+    assert improve(built_in("generic"), None, seen, Paced()) == built_in("generic")
 
 
 def test_a_ladder_without_a_rung_that_works_gets_those_that_do() -> None:
     azure = built_in("azure")
     looks = {rung: Look(406) for rung in azure.accept.instance} | {"*/*": GOOD, MULTIPART_PLAIN: GOOD}
-    proposed = improve(azure, None, Retrieved(instance=looks), Paced(), 16)
+    proposed = improve(azure, None, Retrieved(instance=looks), Paced())
     assert proposed.accept.instance == ["*/*", MULTIPART_PLAIN]
 
 
