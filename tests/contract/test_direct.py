@@ -204,6 +204,13 @@ async def test_silence_is_found_out(data: bytes) -> None:
             await body(direct)
 
 
+async def test_interim_answers_do_not_come_for_ever() -> None:
+    one = b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 1_000 + b"\r\n\r\n"
+    async with direct_to(lambda _: Reply(one * 100, then="hang")) as (direct, _):
+        with pytest.raises(Disconnected, match="does not answer in HTTP"):
+            await body(direct)
+
+
 async def test_an_idle_connection_is_no_silence() -> None:
     async with direct_to(lambda _: ok(b"x"), stall_timeout_s=0.02) as (direct, server):
         await body(direct)

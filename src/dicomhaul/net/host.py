@@ -166,7 +166,7 @@ async def open_host(
         concurrency: requests at once, from the start and at most; None: as the profile says.
         requests_per_s: at most; None: as the profile says.
         line: what all bodies pass; None: an unlimited one.
-        quota_bytes: what the user lets it give a day, besides what the profile and the host say.
+        quota_bytes: what the user lets a DICOMweb server give a day, besides what the profile and the host say.
 
     Raises ConfigError as `open_session`.
     """
@@ -202,13 +202,11 @@ async def open_host(
 
 def _quota(endpoint: Endpoint, quota_bytes: int | None, clock: Clock, observer: Observer) -> Quota | None:
     """The quota of a host that has one by its profile, or by the user's will."""
-    stated = endpoint.profile.quota
-    limits = [limit for limit in (quota_bytes, stated.bytes_per_day) if limit is not None]
-    if not (limits or stated.usage_path or endpoint.profile.status.quota):
+    if not endpoint.profile.is_metered(quota_bytes):
         return None
     return Quota(
         endpoint.host,
-        limit_bytes=min(limits, default=None),
+        limit_bytes=endpoint.profile.day_bytes(quota_bytes),
         clock=clock,
         notice=lambda message: observer(Noticed(message)),
     )

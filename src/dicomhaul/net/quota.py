@@ -104,6 +104,7 @@ class Quota:
         self._read_day: str | None = None
         self._read_at = float("-inf")
         self._read_own = 0
+        self._read_busy = False  # something under way then had brought bytes: they may be counted twice since
         self._readings = 0
         self._read_left: int | None = None
         self._complained = False
@@ -163,7 +164,7 @@ class Quota:
                 await self._released.wait()
             elif read is not None and not certain:
                 certain = True
-                if self._own != self._read_own or self._read_day != self._day:
+                if self._own != self._read_own or self._read_busy or self._read_day != self._day:
                     await self._ask(read)
             else:
                 raise quota_used_up(
@@ -224,7 +225,7 @@ class Quota:
             self._turn_day()
             if day != self._day or (usage is not None and self._is_of_yesterday(usage)):
                 return
-            self._read_day, self._read_own = day, own
+            self._read_day, self._read_own, self._read_busy = day, own, oldest_own < own
             if usage is not None:
                 # What was under way is in the host's count only once it has ended: count it from its beginning on.
                 self._host_used, self._own_then = usage.bytes_used, oldest_own

@@ -66,6 +66,22 @@ async def test_a_request_of_unknown_size_begins_while_anything_is_left() -> None
         await bench.quota.admit(None, None)
 
 
+async def test_what_came_while_the_page_was_read_does_not_end_the_day_early() -> None:
+    """The host had counted the answer, we had not let go of it: it counts twice until the page is read again."""
+    bench = Bench(150)
+    first = await bench.quota.admit(40, bench.read)
+    bench.quota.came(40)
+    bench.says = Usage(40, None, None)
+    bench.clock.advance(600)  # the page is due again
+    second = await bench.quota.admit(10, bench.read)
+    assert bench.readings == 2
+    bench.quota.release(first)
+    bench.quota.release(second)
+    assert bench.quota.used_bytes == 80
+    bench.quota.release(await bench.quota.admit(100, bench.read))
+    assert (bench.readings, bench.quota.used_bytes) == (3, 40)
+
+
 async def test_who_would_pass_the_budget_waits_for_those_under_way_who_may_bring_less() -> None:
     bench = Bench(100)
     first = await bench.quota.admit(80, None)
