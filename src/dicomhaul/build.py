@@ -35,6 +35,7 @@ from dicomhaul.transfer.shares import Shares
 
 _WRITERS: Final = 4  # fsync waits for the device, not for the processor
 _BATCHES: Final = 6  # in flight, over all exchanges
+_WHOLE_OBJECTS_BYTES: Final = 24 << 20  # of small objects that are under way and not yet handed to a sink
 _GATHERED_BYTES: Final = 12 << 20  # that all exchanges together may hold before they hand over
 
 
@@ -53,7 +54,7 @@ async def open_source_host(
 ) -> AsyncIterator[Host]:
     """Open the host of a source: session, credentials, gate, retry, quota. Raises ConfigError.
 
-    `line` is shared by all hosts of a run. `quota_bytes`, a day, holds for DICOMweb servers; buckets have no quota.
+    `line` is shared by all hosts of a run. `quota_bytes`, a day, holds for DICOMweb servers, not for buckets.
     """
     async with open_host(
         endpoint_of(spec, environ=environ, max_connections=at_once_at(spec, concurrency)),
@@ -64,7 +65,7 @@ async def open_source_host(
         concurrency=concurrency,
         requests_per_s=requests_per_s,
         line=line,
-        quota_bytes=quota_bytes if spec.profile.kind == "dicomweb" else None,
+        quota_bytes=quota_bytes,
     ) as host:
         yield host
 
@@ -182,7 +183,7 @@ def _lane(spec: SourceSpec, host: Host, recorder: Recorder, open_sink: OpenSink,
     limits = spec.profile.limits
     if spec.profile.kind == "bucket":
         bucket = BucketSource(spec.name, host, spec.profile, compare=options.checksum == "stated")
-        shares = Shares(at_once * 2)
+        shares, gathered = Shares(at_once * 2), Shares(_WHOLE_OBJECTS_BYTES)
         return Lane(
             spec.name,
             at_once,
@@ -193,6 +194,7 @@ def _lane(spec: SourceSpec, host: Host, recorder: Recorder, open_sink: OpenSink,
                 open_sink=open_sink,
                 note_stems=lambda series_id, stems: recorder.change(lambda ledger: ledger.note_stems(series_id, stems)),
                 shares=shares,
+                gathered=gathered,
                 at_once=at_once,
             ),
         )

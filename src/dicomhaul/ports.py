@@ -150,7 +150,7 @@ class ObjectSource(Protocol):
 
 
 # Objects up to this are gathered before they are pushed, so that many can share one sink and one batch of the writer.
-# A slice of CT has half of it; with 128 KiB, where it has a sink of its own, the event loop had a fifth more to do.
+# A slice of CT has half of it; with 128 KiB, where it has a sink of its own, the event loop had a tenth more to do.
 SMALL_BYTES = 1 << 20
 
 

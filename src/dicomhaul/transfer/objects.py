@@ -30,6 +30,7 @@ class ObjectsHaul:
         open_sink: OpenSink,
         note_stems: Callable[[int, Mapping[str, str]], None],
         shares: Shares,
+        gathered: Shares,
         at_once: int,
     ) -> None:
         self._work = work
@@ -38,6 +39,7 @@ class ObjectsHaul:
         self._open_sink = open_sink
         self._note_stems = note_stems
         self._shares = shares
+        self._gathered = gathered
         self._at_once = at_once
         self._stems = dict(known.stems)  # stem -> SOP Instance UID, as far as it is known
         self._partials = dict(known.partials)
@@ -113,7 +115,8 @@ class ObjectsHaul:
 
         async def one(ref: ObjectRef) -> None:
             if ref.size_bytes <= SMALL_BYTES:
-                await fetch(ref, shared)
+                async with self._gathered.of(ref.size_bytes):
+                    await fetch(ref, shared)
                 return
             sink = self._open_sink(job, work.folder, self.landed)
             try:

@@ -29,6 +29,7 @@ class Bench:
         self.stems: dict[str, str] = {}
         self.sinks: list[MemorySink] = []
         self.trouble: HaulError | None = None
+        self.gathered = Shares(1 << 20)
 
     def _open_sink(self, job: Job, folder: str, known: Collection[str]) -> MemorySink:
         assert (job.series, folder) == (SERIES, "f")
@@ -60,6 +61,7 @@ class Bench:
             open_sink=self._open_sink,
             note_stems=self._note_stems,
             shares=Shares(8),
+            gathered=self.gathered,
             at_once=4,
         )
 
@@ -243,6 +245,42 @@ async def test_a_full_disk_is_raised() -> None:
     bench.trouble = DiskFull("full")
     with pytest.raises(DiskFull):
         await bench.haul().run()
+
+
+async def test_no_more_is_gathered_than_there_is_room_for() -> None:
+    bench = Bench()
+    bench.gathered = Shares(25)  # two objects of ten bytes
+    together: list[int] = []
+    under_way = 0
+
+    async def watch(_: ObjectRef) -> None:
+        nonlocal under_way
+        under_way += 1
+        together.append(under_way)
+        await anyio.wait_all_tasks_blocked()
+        under_way -= 1
+
+    bench.source.before = watch
+    assert (await bench.haul().run()).proof is Proof.INVENTORY
+    assert max(together) == 2
+
+
+async def test_who_gives_up_waiting_for_shares_lets_those_behind_go_on() -> None:
+    shares = Shares(2)
+    begun: list[str] = []
+
+    async def take(name: str, count: int) -> None:
+        async with shares.of(count):
+            begun.append(name)
+
+    async with shares.of(1):
+        with anyio.move_on_after(0.01):
+            async with anyio.create_task_group() as group:
+                group.start_soon(take, "both", 2)
+        async with anyio.create_task_group() as group:
+            group.start_soon(take, "one", 1)
+    await take("all", 2)
+    assert begun == ["one", "all"]
 
 
 async def test_a_series_waits_for_as_many_shares_as_it_has_instances() -> None:
