@@ -17,7 +17,6 @@ from dicomhaul.errors import CohortError
 from dicomhaul.land.layout import IDC_LAYOUT, PLAIN_LAYOUT, parse_layout
 from dicomhaul.model import Query, Shard
 from dicomhaul.plan.estimate import Summary
-from dicomhaul.plan.shard import shard_of
 from dicomhaul.planner.idc import plan_on_idc
 from dicomhaul.planner.request import Load, PlanRequest, Progress
 from dicomhaul.planner.routing import Router
@@ -38,7 +37,8 @@ def never(name: str) -> int | None:
 
 def sheet_for(request: PlanRequest, left: Callable[[str], int | None] = never) -> Sheet:
     told: list[Progress] = []
-    return Sheet(request, parse_layout(request.layout), Router(request.source.offers, left), [], told.append)
+    router = Router(request.source.offers(request.quota_bytes), left)
+    return Sheet(request, parse_layout(request.layout), router, [], told.append)
 
 
 def plan(
@@ -94,11 +94,18 @@ def test_what_the_proxy_cannot_answer_is_said_before_anything_starts() -> None:
 
 
 @pytest.mark.parametrize(
-    "query",
-    [MIXED, replace(MIXED, idc_version=20), replace(MIXED, shard=Shard(2, 3)), replace(MIXED, limit_series=700)],
-    ids=["now", "v20", "shard", "limited"],
+    ("query", "source"),
+    [
+        (MIXED, "idc-google,idc-proxy,idc-bucket"),
+        (replace(MIXED, idc_version=20), "idc-google,idc-proxy,idc-bucket"),
+        (replace(MIXED, shard=Shard(2, 3)), "idc-google,idc-proxy,idc-bucket"),
+        (replace(MIXED, limit_series=700), "idc-google,idc-proxy,idc-bucket"),
+        (MIXED, "idc"),
+        (MIXED, "idc-google"),
+        (MIXED, "idc-proxy"),
+    ],
+    ids=["now", "v20", "shard", "limited", "idc", "google", "proxy"],
 )
-@pytest.mark.parametrize("source", ["idc", "idc-google", "idc-proxy", "idc-google,idc-proxy,idc-bucket"])
 def test_groups_and_rows_say_the_same(query: Query, source: str) -> None:
     unlimited: Callable[[str], int | None] = lambda _: None  # noqa: E731 - a name for the reader
     assert plan(query, source, unlimited) == plan(query, source, unlimited, present=NO_FILE)
@@ -202,11 +209,12 @@ def test_shards_of_a_server_part_what_it_lists() -> None:
     rows = made_up_rows(1, 2, 3, 4, 5, 6)
     with origin_thread(made_up_catalog(1, 2, 3, 4, 5, 6)) as origin:
         for query in (Query(everything=True), Query(manifest=manifest_of(rows))):
-            for number in (1, 2, 3):
-                mine = [row for row in rows if shard_of(row.series, 3) == number]
-                summary = on_server(origin.url, replace(query, shard=Shard(number, 3)))
-                assert summary.total.series == len(mine)
-                assert summary.total.instances == sum(row.expected or 0 for row in mine)
+            whole = on_server(origin.url, query).total
+            parts = [on_server(origin.url, replace(query, shard=Shard(number, 3))).total for number in (1, 2, 3)]
+            assert (whole.series, whole.instances) == (6, 21)
+            assert sum(part.series for part in parts) == whole.series
+            assert sum(part.instances for part in parts) == whole.instances
+            assert max(part.series for part in parts) < whole.series
 
 
 def test_the_one_route_of_a_server_has_its_name() -> None:
