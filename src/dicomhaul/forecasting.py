@@ -87,7 +87,7 @@ async def _measure(
     meter = _Meter(world)
     place = _existing(near)
     most = min(_PROBE_BYTES // share, int(Folder(place or Path(tempfile.gettempdir())).room().free_bytes * _ROOM_SHARE))
-    if _has_quota(spec):
+    if spec.profile.is_metered(options.quota_bytes):
         most = min(most, _PROBE_QUOTA_BYTES)
     try:
         folder = tempfile.TemporaryDirectory(prefix=".dicomhaul-probe-", dir=place)
@@ -210,7 +210,7 @@ def predict(
     for name, amount in routes.items():
         spec = specs.get(name)
         quota = quotas.get(name) or (None if spec is None else _stated_quota(spec, options))
-        if spec is not None and quota is None and _has_quota(spec) and amount.size_bytes:
+        if spec is not None and quota is None and spec.profile.is_metered(None) and amount.size_bytes:
             basis.append(f"{name} has a quota that nobody stated: --quota says one, and here it is left out")
         rate = bytes_per_s if bytes_per_s is not None else measured.rates.get(name)
         supplies[name] = Supply(rate, quota, None if spec is None else _requests(spec, amount))
@@ -224,17 +224,9 @@ def predict(
     )
 
 
-def _has_quota(spec: SourceSpec) -> bool:
-    said = spec.profile.quota
-    return said.usage_path is not None or said.bytes_per_day is not None or bool(spec.profile.status.quota)
-
-
 def _stated_quota(spec: SourceSpec, options: HaulOptions) -> Quota | None:
-    said = [spec.profile.quota.bytes_per_day]
-    if spec.profile.kind == "dicomweb":
-        said.append(options.quota_bytes)
-    known = [each for each in said if each is not None]
-    return Quota(min(known)) if known else None
+    day_bytes = spec.profile.day_bytes(options.quota_bytes)
+    return None if day_bytes is None else Quota(day_bytes)
 
 
 def _requests(spec: SourceSpec, amount: Amount) -> int | None:

@@ -13,7 +13,7 @@ from dicomhaul.doctor.examine import Diagnosis, examine
 from dicomhaul.errors import TimedOut
 from dicomhaul.net.auth.fixed import NoCredentials
 from dicomhaul.net.session import Endpoint
-from dicomhaul.profile import Profile, Quota, built_in
+from dicomhaul.profile import Profile, Quota, Status, built_in
 from support.clock import FakeClock
 from support.instances import make_instance
 from support.loopback import Asked, Loopback, Reply, ok, open_loopback
@@ -187,6 +187,14 @@ async def test_a_quota_is_asked_for_little() -> None:
         diagnosis = await diagnose(server, profile=metered)
     assert [asked.target.partition("?")[0] for asked in server.asked] == ["/dicom-web/studies", "/usage"]
     assert "50 of 100 bytes" in next(one for one in diagnosis.findings if one.name == "quota").sentence
+
+
+async def test_a_status_that_means_a_quota_is_enough_to_ask_for_little() -> None:
+    metered = built_in("generic").model_copy(update={"status": Status(throttle=[], quota=[429])})
+    async with open_loopback(endless) as server:
+        diagnosis = await diagnose(server, profile=metered)
+    assert [asked.target.partition("?")[0] for asked in server.asked] == ["/dicom-web/studies"]
+    assert {"quota", "policy"} <= {one.name for one in diagnosis.findings}
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from dicomhaul.doctor.budget import Budget
 from dicomhaul.doctor.finding import Finding, Verdict, fail, unknown
 from dicomhaul.doctor.metered import BODY_BYTES as METERED_BYTES
 from dicomhaul.doctor.metered import REQUESTS as METERED_REQUESTS
-from dicomhaul.doctor.metered import Metered, judge_quota, read_usage
-from dicomhaul.doctor.pace import STEPS, Call, Paced, climb, judge_pace, measure_latency, wait_idle
+from dicomhaul.doctor.metered import Metered, judge_metered, look_a_little, read_usage
+from dicomhaul.doctor.pace import STEPS, Call, Paced, climb, judge_latency, judge_pace, measure_latency, wait_idle
 from dicomhaul.doctor.propose import auth_kind, improve, write_profile
 from dicomhaul.doctor.reach import REACHABLE, TLS, find_way, has_proxy, judge_proxy, judge_way
 from dicomhaul.doctor.retrieve import Retrieved, judge_retrieve, try_forms, try_range, try_syntaxes
@@ -40,7 +40,6 @@ from dicomhaul.errors import HaulError, Unauthorized
 from dicomhaul.net.auth.fixed import NoCredentials
 from dicomhaul.net.session import Endpoint
 from dicomhaul.ports import Clock, Credentials
-from dicomhaul.profile import Profile
 from dicomhaul.wire.uri import search_studies_path
 
 TOTAL_S: Final = 240.0  # for one source
@@ -89,7 +88,7 @@ async def examine(spec: SourceSpec, *, environ: Mapping[str, str], clock: Clock,
     Raises:
         ConfigError: a certificate file, or credentials that were chosen, cannot be used.
     """
-    if _is_metered(spec.profile):
+    if spec.profile.is_metered(None):
         budget = Budget(METERED_REQUESTS, METERED_BYTES, within=budget)
     else:
         budget = Budget(budget.requests_left, budget.bytes_left, within=budget)
@@ -99,10 +98,6 @@ async def examine(spec: SourceSpec, *, environ: Mapping[str, str], clock: Clock,
     if scope.cancelled_caught:
         examination.findings.append(unknown("time", f"given up after {TOTAL_S:.0f} s; some checks were left out"))
     return examination.diagnosis()
-
-
-def _is_metered(profile: Profile) -> bool:
-    return profile.quota.usage_path is not None or profile.quota.bytes_per_day is not None
 
 
 @dataclass(slots=True)
@@ -136,7 +131,7 @@ class _Examination:
             if spec.profile.kind == "bucket":
                 await self._buckets(asker)
             elif await self._is_let_in(asker, endpoint, refused):
-                if _is_metered(spec.profile):
+                if spec.profile.is_metered(None):
                     await self._quota(asker)
                 else:
                     await self._dicomweb(asker, endpoint)
@@ -229,7 +224,9 @@ class _Examination:
             await read_usage(asker, self.spec.profile, seen)
         except HaulError as error:
             seen.problem = reason_of(error)
-        self.findings += judge_quota(seen, self.spec.profile, self.searched.first)
+        profile, searched = self.spec.profile, self.searched
+        if first_closes or not seen.may_go_on(profile):
+        self.findings += judge_metered(seen, searched, self.retrieved, profile)
 
     async def _dicomweb(self, asker: Asker, endpoint: Endpoint) -> None:
         seen, profile = self.searched, self.spec.profile

@@ -105,7 +105,7 @@ async def _step(call: Call, at_once: int, count: int, status: Status) -> str:
             except HaulError as error:
                 problems.append(str(error))
             else:
-                if answer.status in {*status.throttle, *status.quota, 429} or answer.status >= 500:
+                if answer.status in {*status.throttle, 429} or answer.status >= 500:
                     problems.append(f"it answers {answer.status}")
                 elif answer.broken:
                     problems.append(answer.broken)
@@ -168,10 +168,11 @@ def _tells(steps: Sequence[Step], at: int) -> bool:
 
 def judge_pace(seen: Paced, limits: Limits) -> list[Finding]:
     """Say what a download will meet."""
-    return [_judge_latency(seen), _judge_at_once(seen), _judge_idle(seen, limits)]
+    return [judge_latency(seen), _judge_at_once(seen), _judge_idle(seen, limits)]
 
 
-def _judge_latency(seen: Paced) -> Finding:
+def judge_latency(seen: Paced) -> Finding:
+    """Say how long it takes to be answered."""
     if seen.first_byte_s is None:
         return unknown("latency", "not measured")
     said = f"{seen.first_byte_s * 1000:.1f} ms from a request to the first byte of its answer (median)"

@@ -120,6 +120,18 @@ class Profile(_Table):
     bucket: Bucket = Bucket()
     quota: Quota = Quota()
 
+    def day_bytes(self, allowed: int | None) -> int | None:
+        """Return what such a server may give a day, where somebody states it: the profile, or the user.
+
+        `allowed` is the user's limit for DICOMweb servers, in bytes; a bucket is not held against it.
+        """
+        said = (self.quota.bytes_per_day, allowed if self.kind == "dicomweb" else None)
+        return min((each for each in said if each is not None), default=None)
+
+    def is_metered(self, allowed: int | None) -> bool:
+        """Whether such a server has a quota, by all that tells so; `allowed` as in `day_bytes`."""
+        return self.day_bytes(allowed) is not None or self.quota.usage_path is not None or bool(self.status.quota)
+
 
 def _folder() -> Any:
     packaged = resources.files("dicomhaul") / "configs"  # in a wheel

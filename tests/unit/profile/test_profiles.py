@@ -106,3 +106,24 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'name = "caf\xe9"')
     with pytest.raises(ConfigError, match="cannot read the profile"):
         read_profile(tmp_path / "latin.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed", "day_bytes", "metered"),
+    [
+        ("", None, None, False),
+        ("", 5, 5, True),
+        ("[quota]\nbytes_per_day = 7", None, 7, True),
+        ("[quota]\nbytes_per_day = 7", 5, 5, True),
+        ("[quota]\nbytes_per_day = 7", 9, 7, True),
+        ('[quota]\nusage_path = "/usage"', None, None, True),
+        ("[status]\nquota = [429]", None, None, True),
+        ('kind = "bucket"', 5, None, False),  # what the user says holds for DICOMweb servers
+        ('kind = "bucket"\n[quota]\nbytes_per_day = 7', 5, 7, True),
+    ],
+)
+def test_what_makes_a_quota(
+    text: str, allowed: int | None, day_bytes: int | None, metered: bool, tmp_path: Path
+) -> None:
+    profile = read_profile(write(tmp_path, f'name = "mine"\n{text}'))
+    assert (profile.day_bytes(allowed), profile.is_metered(allowed)) == (day_bytes, metered)
