@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicomhaul.errors import HaulError, QuotaExhausted, SourceDown, TimedOut, Unsupported
@@ -357,9 +357,12 @@ def test_what_is_no_usage_page_is_refused(answer: Any) -> None:
         parse_usage(answer)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
-                    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(
-                        ["bytes_used", "fraction_used", "date", "ip"]), inner)))  # fmt: skip
+oddities = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20)
+pages = st.dictionaries(st.sampled_from(["bytes_used", "fraction_used", "date", "ip"]), oddities | st.lists(oddities))
+
+
+@settings(max_examples=50)
+@given(oddities | st.lists(oddities | pages) | pages)
 def test_no_answer_breaks_it(answer: Any) -> None:
     try:
         usage = parse_usage(answer)

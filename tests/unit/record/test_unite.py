@@ -158,7 +158,7 @@ def fill(ledger: Ledger, query: Query, cohort: list[tuple[Series, int, bool]]) -
         land(ledger, row.series, *(f"{row.series}.{each}" for each in range(landed)), complete=complete)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(cohort=cohorts(), of=st.integers(1, 4), one_tree=st.booleans())
 def test_shards_that_are_united_say_what_the_whole_would(
     *, cohort: list[tuple[Series, int, bool]], of: int, one_tree: bool
