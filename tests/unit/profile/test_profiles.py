@@ -123,7 +123,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_makes_a_quota(
-    text: str, allowed: int | None, day_bytes: int | None, metered: bool, tmp_path: Path
+    text: str, allowed: int | None, day_bytes: int | None, *, metered: bool, tmp_path: Path
 ) -> None:
     profile = read_profile(write(tmp_path, f'name = "mine"\n{text}'))
     assert (profile.day_bytes(allowed), profile.is_metered(allowed)) == (day_bytes, metered)
