@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dicomhaul.citation.account import Account, cite
     from dicomhaul.config.options import HaulOptions
     from dicomhaul.config.rates import Timetable, parse_timetable
-    from dicomhaul.config.source import Connection, Sources, SourceSpec, resolve_source, resolve_sources
+    from dicomhaul.config.source import Connection, Sources, SourceSpec, resolve_sources
     from dicomhaul.errors import (
         BadMultipart,
         CohortError,
@@ -76,7 +76,7 @@ _HOMES = {
     "dicomhaul.citation.account": ("Account", "cite"),
     "dicomhaul.config.options": ("HaulOptions",),
     "dicomhaul.config.rates": ("Timetable", "parse_timetable"),
-    "dicomhaul.config.source": ("Connection", "SourceSpec", "Sources", "resolve_source", "resolve_sources"),
+    "dicomhaul.config.source": ("Connection", "SourceSpec", "Sources", "resolve_sources"),
     "dicomhaul.errors": (
         "BadMultipart",
         "CohortError",
@@ -195,7 +195,6 @@ __all__ = [
     "parse_timetable",
     "pull_sync",
     "read_profile",
-    "resolve_source",
     "resolve_sources",
     "verify",
 ]

@@ -63,7 +63,7 @@ def verify(
     deep: bool = False,
     state_dir: Path | None = None,
     shard: Shard | None = None,
-    lock: Path | None = None,
+    lock: str | os.PathLike[str] | None = None,
     checked: Checked | None = None,
     found: Callable[[Finding], None] = lambda _: None,
 ) -> Verification:
@@ -100,7 +100,7 @@ def verify(
             (finding.series_id, finding.sop, str(finding.problem)) for finding in findings
         )
         standing = ledger.standing()
-        proof = None if lock is None else prove_lock(lock, ledger, damaged=findings, shard=shard)
+        proof = None if lock is None else prove_lock(Path(lock), ledger, damaged=findings, shard=shard)
     elapsed_s = time.monotonic() - began
     return Verification(
         root, standing, checked.instances, checked.size_bytes, tuple(findings), tuple(failures), elapsed_s, proof

@@ -37,7 +37,6 @@ from dicomhaul import (
     parse_timetable,
     pull_sync,
     read_profile,
-    resolve_source,
     resolve_sources,
     verify,
 )
@@ -89,14 +88,11 @@ async def haul() -> None:
 def from_a_notebook() -> None:
     options = HaulOptions(state_dir=Path("state"), recheck=True)
     connection = Connection(auth="bearer", token_file=Path("token"))
-    spec = resolve_source("idc-google", connection=connection)
-    assert_type(spec, SourceSpec)
-    assert_type(spec.profile, Profile)
     source = resolve_sources("idc-google,idc-bucket", connection=connection)
     assert_type(source, Sources)
     assert_type(source.specs, tuple[SourceSpec, ...])
     assert_type(parse_timetable("08:00,10M 19:00,off"), Timetable)
-    Hauler(spec)  # type: ignore[arg-type]
+    assert_type(source.specs[0].profile, Profile)
     assert_type(read_profile(Path("mine.toml")), Profile)
     try:
         assert_type(pull_sync(cohort, "data", source=source, options=options), Report)

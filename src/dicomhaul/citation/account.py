@@ -13,6 +13,7 @@ from dicomhaul.citation.reference import Parts, parse_citation, plain_text
 from dicomhaul.cohort.attribution import Attribution, Held, Share, Work, attribute
 from dicomhaul.destination import find_place
 from dicomhaul.errors import ConfigError
+from dicomhaul.model import Shard
 from dicomhaul.record.ledger import Ledger
 
 _NONCOMMERCIAL: Final = re.compile(r"\bNC\b|non-?commercial", re.IGNORECASE)
@@ -127,13 +128,15 @@ class Account:
         return bibliography([*works, _PAPER_BIBTEX])
 
 
-def cite(dest: str | os.PathLike[str], *, state_dir: Path | None = None) -> Account:
-    """Say which licences and citations belong to what has landed at `dest`. Asks no server.
+def cite(
+    dest: str | os.PathLike[str], *, state_dir: Path | None = None, shard: Shard | None = None
+) -> Account:
+    """Say which licences and citations belong to what has landed at `dest`, or as one shard of it. Asks no server.
 
     Raises LedgerError if there is no ledger or it is damaged; ConfigError if nothing there came from IDC; CohortError
     if the installed index cannot be read.
     """
-    place = find_place(Path(dest), state_dir)
+    place = find_place(Path(dest), state_dir, shard)
     strangers = 0
     with closing(Ledger.open(place.ledger, read_only=True)) as ledger:
 

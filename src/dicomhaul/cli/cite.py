@@ -6,6 +6,7 @@ import typer
 
 from dicomhaul.cli import shared
 from dicomhaul.cli.output import emit_json, human_bytes, human_count, say, tell
+from dicomhaul.plan.shard import parse_shard
 
 if TYPE_CHECKING:
     from dicomhaul.citation.account import Account, Cited
@@ -18,6 +19,7 @@ FormatOption = Annotated[
 def cite(
     dest: shared.Destination,
     form: FormatOption = "text",
+    shard: shared.ShardOption = None,
     state_dir: shared.StateDirOption = None,
     as_json: shared.JsonOption = False,
 ) -> None:
@@ -30,7 +32,7 @@ def cite(
     """
     from dicomhaul.citation.account import cite as cite_dest  # noqa: PLC0415 - DuckDB, which --help need not wait for
 
-    account = cite_dest(dest, state_dir=state_dir)
+    account = cite_dest(dest, state_dir=state_dir, shard=None if shard is None else parse_shard(shard))
     if as_json:
         emit_json(account.as_json())
     elif form == "bibtex":

@@ -10,6 +10,7 @@ from dicomhaul.cli import shared
 from dicomhaul.cli.output import EXIT_CODES, emit_json, human_bytes, human_count, say, tell
 from dicomhaul.cli.pull import finish
 from dicomhaul.cli.watch import Watching
+from dicomhaul.config.source import Location
 from dicomhaul.errors import ConfigError
 from dicomhaul.plan.shard import parse_shard
 from dicomhaul.report import Report
@@ -38,6 +39,7 @@ def verify(
     deep: shared.DeepOption = False,
     repair: shared.RepairOption = False,
     source: shared.SourceOption = None,
+    bucket_location: shared.BucketLocationOption = "aws",
     profile: shared.ProfileOption = None,
     auth: shared.AuthOption = None,
     token_file: shared.TokenFileOption = None,
@@ -81,6 +83,7 @@ def verify(
             part,
             source=source,
             profile=profile,
+            bucket_location=bucket_location,
             connection=shared.connection_from(
                 auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
             ),
@@ -156,6 +159,7 @@ def _repair(
     *,
     source: str | None,
     profile: str | None,
+    bucket_location: Location,
     connection: Any,
     options: Any,
     as_json: bool,
@@ -165,7 +169,14 @@ def _repair(
     from dicomhaul.hauler import Hauler  # noqa: PLC0415 - loads in 0.4 s, and only --repair needs it
 
     watching = Watching(quiet=quiet)
-    hauler = Hauler(source, profile=profile, connection=connection, options=options, observer=watching.hear)
+    hauler = Hauler(
+        source,
+        profile=profile,
+        bucket_location=bucket_location,
+        connection=connection,
+        options=options,
+        observer=watching.hear,
+    )
     tell(f"bringing {human_count(len(found.damaged), 'instances')} again")
     finish(
         hauler, watching, lambda: hauler.resume(dest, damaged=found.damaged, shard=shard, check=False), as_json=as_json
