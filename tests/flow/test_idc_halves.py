@@ -26,6 +26,7 @@ from support.destination import (
 from support.idc_origins import idc_manifest, idc_rows, idc_thread, idc_tree, write_profiles
 
 MIB = 1 << 20
+LOST = 20 * MIB  # what came since the last note, and what was on its way
 Stop = Callable[[list[Word], Path], None]
 
 
@@ -82,15 +83,15 @@ def fetched_again(before: dict[str, set[str]], rows: list[Series], holdings: Hol
     return wrong
 
 
-@pytest.mark.parametrize("stop", [paused, killed])
-@pytest.mark.parametrize("names", [("bucket", "proxy"), ("proxy", "bucket")], ids="-".join)
-def test_half_by_one_route_and_the_rest_by_another(
-    names: tuple[IdcName, IdcName], stop: Stop, rows: list[Series], holdings: Holdings, tmp_path: Path
+@pytest.mark.parametrize(
+    ("first", "second", "stop"), [("bucket", "proxy", killed), ("proxy", "bucket", paused)], ids=["killed", "paused"]
+)
+def test_half_by_one_route_and_the_rest_by_another(  # noqa: PLR0917 - pytest's own
+    first: IdcName, second: IdcName, stop: Stop, rows: list[Series], holdings: Holdings, tmp_path: Path
 ) -> None:
     dest = tmp_path / "dest"
     with idc_thread(holdings) as origins:
         profiles = write_profiles(tmp_path, origins)
-        first, second = names
         stop(words_of(tmp_path, rows, profiles.source(first)), tmp_path)
         before: dict[str, set[str]] = {}
         for row in read_ledger(dest) if has_ledger(dest) else []:
@@ -102,10 +103,11 @@ def test_half_by_one_route_and_the_rest_by_another(
         assert (ended.code, ended.json["state"]) == (0, "complete"), ended.stderr
         assert len(origins.by_name()[first].requests) == asked_first
         assert fetched_again(before, rows, holdings, origins.by_name()[second].requests) == []
-        origins.by_name()[second].requests.clear()
-        again = run_command(*words_of(tmp_path, rows, profiles.source(second)))
-        assert (again.code, again.json["instances_landed"]) == (0, 0)
-        assert not [entry for entry in origins.by_name()[second].requests if entry.level != "usage"]
+        if stop is paused:
+            origins.by_name()[second].requests.clear()
+            again = run_command(*words_of(tmp_path, rows, profiles.source(second)))
+            assert (again.code, again.json["instances_landed"]) == (0, 0)
+            assert origins.by_name()[second].requests == []
     tree = idc_tree(holdings, rows)
     assert read_tree(dest) == tree
     assert_recorded(dest, tree)
@@ -134,19 +136,19 @@ def etag_of(slide: Holdings) -> str:
     return digests.multipart_etag
 
 
-@pytest.mark.parametrize("name", ["bucket", "gcs"])
-def test_a_large_object_goes_on_after_a_kill(name: IdcName, large: list[Series], tmp_path: Path) -> None:
-    slide = slide_of(large, 200_000_000)
+def test_a_large_object_of_google_goes_on_after_a_kill(large: list[Series], tmp_path: Path) -> None:
+    """Its ETag is no MD5, and its CRC32C is of all of it; `test_large_object` has one whose ETag is its MD5."""
+    slide = slide_of(large, 80_000_000)
     size = next(iter(slide.revisions[0].series)).size_bytes
-    stall = Rule(action=Stall(after_bytes=130 * MIB), level="object", times=frozenset({1}))
+    stall = Rule(action=Stall(after_bytes=50 * MIB), level="object", times=frozenset({1}))
     dest = tmp_path / "dest"
-    with idc_thread(slide, rules={name: [stall]}, multipart_above=8 * MIB) as origins:
-        source = write_profiles(tmp_path, origins).source(name)
+    with idc_thread(slide, rules={"gcs": [stall]}, multipart_above=8 * MIB) as origins:
+        source = write_profiles(tmp_path, origins).source("gcs")
         words = words_of(tmp_path, large, source)
         with start_command(tmp_path, *words) as running:
             wait_until(
-                lambda: has_ledger(dest) and any(offset > 120 * MIB for _, offset in read_partials(dest)),
-                "most of the object is there and noted",
+                lambda: has_ledger(dest) and any(offset > 30 * MIB for _, offset in read_partials(dest)),
+                "half of the object is there and noted",
                 unless=running.process,
             )
             running.process.kill()
@@ -155,17 +157,17 @@ def test_a_large_object_goes_on_after_a_kill(name: IdcName, large: list[Series],
         assert (dest / ".dicomhaul" / "staging" / staged).stat().st_size >= offset
         ended = run_command(*words)
         assert (ended.code, ended.json["state"]) == (0, "complete"), ended.stderr
-        broken, looked, rest = objects(origins.by_name()[name].requests)
+        broken, looked, rest = objects(origins.gcs.requests)
     # One byte says which version it is, and what is stated of it, before the prefix is hashed again.
     assert (looked.range, looked.body_bytes) == (f"bytes={offset}-{offset}", 1)
     assert (broken.range, rest.range) == ("", f"bytes={offset}-")
     assert looked.if_match == rest.if_match == f'"{etag_of(slide)}"'
     assert (rest.status, rest.body_bytes) == (206, size - offset)
-    assert broken.body_bytes + looked.body_bytes + rest.body_bytes < size * 1.05
+    assert broken.body_bytes - offset < LOST
     assert read_tree(dest) == idc_tree(slide, large)
     assert read_partials(dest) == []
     assert list((dest / ".dicomhaul" / "staging").iterdir()) == []
-    assert read_checks(dest) == {"SIZE" if name == "bucket" else "CRC32C": 1}
+    assert read_checks(dest) == {"CRC32C": 1}
 
 
 def test_a_large_object_that_breaks_off_goes_on_in_the_same_run(large: list[Series], tmp_path: Path) -> None:
@@ -190,8 +192,8 @@ def test_a_large_object_that_breaks_off_goes_on_in_the_same_run(large: list[Seri
 
 def test_a_large_object_that_was_replaced_begins_again(large: list[Series], tmp_path: Path) -> None:
     """A bucket's objects are never rewritten, but nobody has to believe that: the prefix is of another version."""
-    slide, other = slide_of(large, 60_000_000), slide_of(large, 50_000_000)
-    stall = Rule(action=Stall(after_bytes=40 * MIB), level="object", times=frozenset({1}))
+    slide, other = slide_of(large, 40_000_000), slide_of(large, 30_000_000)
+    stall = Rule(action=Stall(after_bytes=20 * MIB), level="object", times=frozenset({1}))
     dest = tmp_path / "dest"
     with idc_thread(slide, rules={"bucket": [stall]}) as origins:
         profiles = write_profiles(tmp_path, origins)
