@@ -71,7 +71,7 @@ HOMES: Final = {
     "tomlkit": ("doctor",),
     "typer": ("cli",),
     "xxhash": ("land", "record", "audit"),
-    "yarl": ("net.session",),
+    "yarl": ("net.endpoint", "net.session"),
 }
 
 # Rooms that decide and never do.

@@ -18,10 +18,10 @@ from dicomhaul.land.sink import BATCH_BYTES, Batches, FolderSink, staging_names
 from dicomhaul.land.writer import Writer
 from dicomhaul.model import Job
 from dicomhaul.net.auth import credentials_for
+from dicomhaul.net.endpoint import Endpoint
 from dicomhaul.net.host import Host, open_host
 from dicomhaul.net.line import Line
 from dicomhaul.net.proxy import Proxies
-from dicomhaul.net.session import Endpoint
 from dicomhaul.plan.split import largest_whole_bytes
 from dicomhaul.ports import Clock, Credentials
 from dicomhaul.record.recorder import Recorder

@@ -28,8 +28,9 @@ from dicomhaul.errors import (
 )
 from dicomhaul.events import Tally
 from dicomhaul.net.auth.fixed import BasicCredentials, NoCredentials
+from dicomhaul.net.endpoint import Endpoint
 from dicomhaul.net.proxy import Proxies
-from dicomhaul.net.session import Endpoint, Session, open_session
+from dicomhaul.net.session import Session, open_session
 from dicomhaul.ports import Credentials
 from dicomhaul.profile import Limits, Profile
 from support.clock import FakeClock

@@ -17,8 +17,8 @@ import anyio
 from dicomhaul.errors import HaulError
 from dicomhaul.events import Tally
 from dicomhaul.net.auth import credentials_for
+from dicomhaul.net.endpoint import Endpoint
 from dicomhaul.net.host import Host, open_host
-from dicomhaul.net.session import Endpoint
 from dicomhaul.profile import built_in
 from support.clock import FakeClock
 

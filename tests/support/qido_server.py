@@ -11,8 +11,8 @@ from aiohttp import web
 from dicomhaul.events import Tally
 from dicomhaul.net.auth.fixed import NoCredentials
 from dicomhaul.net.clock import SystemClock
+from dicomhaul.net.endpoint import Endpoint
 from dicomhaul.net.host import Host, open_host
-from dicomhaul.net.session import Endpoint
 from dicomhaul.profile import Profile, built_in
 
 Row = dict[str, Any]

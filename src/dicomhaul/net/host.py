@@ -14,12 +14,13 @@ import anyio
 
 from dicomhaul.errors import DamagedError, HaulError, ServerFailed, Throttled, TimedOut, TransferError
 from dicomhaul.events import Noticed, Observer, Retrying, Tally
+from dicomhaul.net.endpoint import Endpoint
 from dicomhaul.net.gate import Gate
 from dicomhaul.net.line import Line
 from dicomhaul.net.pace import Pace
 from dicomhaul.net.quota import USAGE_BYTES, Quota, Usage, parse_usage
 from dicomhaul.net.retry import Failures, Retry
-from dicomhaul.net.session import Endpoint, Session, open_session
+from dicomhaul.net.session import Session, open_session
 from dicomhaul.ports import Clock, Credentials
 from dicomhaul.profile import Profile
 

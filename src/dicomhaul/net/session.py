@@ -14,11 +14,8 @@ What it does not: try again (`retry`), wait for its turn (`gate`).
 
 import json
 import re
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn, Self
 from urllib.parse import quote, urlencode
@@ -28,15 +25,14 @@ import anyio
 from yarl import URL
 
 from dicomhaul._version import __version__
-from dicomhaul.errors import ConfigError, Forbidden, HaulError, Truncated, Unauthorized, Unsupported
+from dicomhaul.errors import Forbidden, HaulError, Truncated, Unauthorized, Unsupported
 from dicomhaul.events import Tally
 from dicomhaul.net.direct import Answer, Direct, Place
+from dicomhaul.net.endpoint import Endpoint, Tls, can_be_asked, host_of, parse_base
 from dicomhaul.net.foreign import FOREIGN, error_for
 from dicomhaul.net.line import Line
-from dicomhaul.net.proxy import Proxies
 from dicomhaul.net.verdict import error_for_status
 from dicomhaul.ports import Clock, Credentials
-from dicomhaul.profile import Profile
 
 JSON_LIMIT_BYTES = 64 * 1024 * 1024  # a page of 50,000 instances (Google's largest) is about half of it
 
@@ -49,28 +45,6 @@ _GRACE_S = 0.05  # transports need a moment after close, or Python warns of uncl
 _DROP_BYTES = 64 * 1024  # an unwanted body up to this is read, which keeps the connection
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _DROP_S = 2.0  # and if that takes longer, the connection is not worth it
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a host is and how to connect to it.
-
-    `base_url` holds no credentials and no query. `ca_file` is used in place of
-    the system's authorities. `max_connections` bounds open connections.
-    """
-
-    base_url: str
-    profile: Profile
-    max_connections: int
-    ca_file: Path | None = None
-    client_cert: Path | None = None
-    client_key: Path | None = None
-    proxies: Proxies = field(default_factory=Proxies)
-
-    @property
-    def host(self) -> str:
-        """How messages call it: name, and port if the URL has one. Raises ConfigError for a URL that is none."""
-        return _host(_parse_base(self.base_url))
 
 
 _Raw = aiohttp.ClientResponse | Answer
@@ -185,16 +159,16 @@ class Session:
         on_answer: Callable[[], None],
         line: Line,
         charge: Callable[[int], None] | None,
-        tls: "_Tls",
+        tls: Tls,
         direct: Direct | None,
     ) -> None:
         self._client = client
         self._direct = direct
-        self._base = _parse_base(endpoint.base_url)
+        self._base = parse_base(endpoint.base_url)
         self._prefix = str(self._base).rstrip("/")
         self._base_path = self._base.raw_path.rstrip("/")
         self._origin = self._base.origin()
-        self._host = _host(self._base)
+        self._host = host_of(self._base)
         self._credentials = credentials
         self._clock = clock
         self._profile = endpoint.profile
@@ -334,7 +308,7 @@ class Session:
                 ssl=self._tls.context(at_home=at_home) if url.scheme == "https" else True,
             )
         except FOREIGN as error:
-            raise error_for(error, self._host if at_home else _host(url)) from error
+            raise error_for(error, self._host if at_home else host_of(url)) from error
         if at_home:
             self._on_answer()
         return raw
@@ -342,7 +316,7 @@ class Session:
     def _redirected(self, url: URL, location: str, status: int) -> URL:
         try:
             target = url.join(URL(location)).with_user(None).with_fragment(None)
-            usable = _can_be_asked(target)
+            usable = can_be_asked(target)
         except ValueError:
             usable = False
         if not usable:
@@ -357,7 +331,7 @@ class Session:
                 f"{self._host} redirects to {url.origin()}, which wants credentials: give that as the source's URL"
             )
         raise Forbidden(
-            f"{self._host} redirects to {_host(url)}, which wants credentials; ours are for {self._host} alone",
+            f"{self._host} redirects to {host_of(url)}, which wants credentials; ours are for {self._host} alone",
             status=401,
         )
 
@@ -391,8 +365,8 @@ async def open_session(
     Raises ConfigError for a base URL that is none, and for a certificate file that cannot be read.
     """
     limits = endpoint.profile.limits
-    tls = _Tls(endpoint)
-    if _parse_base(endpoint.base_url).scheme == "https":
+    tls = Tls(endpoint)
+    if parse_base(endpoint.base_url).scheme == "https":
         tls.context(at_home=True)  # a bad file is reported now
     keepalive: dict[str, Any] = {"keepalive_timeout": limits.keepalive_s}
     if limits.keepalive_s == 0:
@@ -439,9 +413,9 @@ async def open_session(
             await clock.sleep(_GRACE_S)
 
 
-def _direct(endpoint: Endpoint, tls: "_Tls", headers: Mapping[str, str]) -> Direct | None:
+def _direct(endpoint: Endpoint, tls: Tls, headers: Mapping[str, str]) -> Direct | None:
     """Return what asks a host directly; None where a proxy lies between."""
-    base = _parse_base(endpoint.base_url)
+    base = parse_base(endpoint.base_url)
     address, port = base.raw_host or "", base.port or 443
     if endpoint.proxies.for_url(base.scheme, address, port) is not None:
         return None
@@ -476,46 +450,6 @@ def _tracing(before_sending: Callable[[bool], None]) -> aiohttp.TraceConfig:
     return tracing
 
 
-class _Tls:
-    """The TLS contexts of a session: one for the host, and one without our client certificate for anybody else."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._contexts: dict[bool, ssl.SSLContext] = {}
-
-    def context(self, *, at_home: bool) -> ssl.SSLContext:
-        """Return the context for the host itself, or for another that it redirects to."""
-        if at_home not in self._contexts:
-            self._contexts[at_home] = tls_context(self._endpoint, with_certificate=at_home)
-        return self._contexts[at_home]
-
-
-def tls_context(endpoint: Endpoint, *, with_certificate: bool = True) -> ssl.SSLContext:
-    """Return a context that trusts whom the endpoint trusts, and shows our certificate, if there is one.
-
-    Raises ConfigError for a file that cannot be read.
-    """
-    ca_file = endpoint.ca_file
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except OSError as error:
-        raise ConfigError(f"cannot use the CA file {ca_file}: {error.strerror or 'not PEM'}") from None
-    certificate = endpoint.client_cert
-    if with_certificate and certificate is not None:
-        try:
-            context.load_cert_chain(certificate, endpoint.client_key, password=_no_passphrase)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot use the client certificate {certificate}: {error.strerror or 'not PEM'}"
-            ) from None
-    return context
-
-
-def _no_passphrase() -> str:
-    """OpenSSL would ask on the terminal otherwise, and a nightly run would hang."""
-    raise ConfigError("the key of the client certificate has a passphrase; use one without")
-
-
 async def _drop_body(raw: _Raw) -> None:
     """Be done with a body that nobody wants, and keep the connection if that is cheap."""
     left = _DROP_BYTES
@@ -526,26 +460,3 @@ async def _drop_body(raw: _Raw) -> None:
                 left -= len(chunk)
     finally:
         raw.release()  # closes the connection unless the body was read to its end
-
-
-def _parse_base(base_url: str) -> URL:
-    try:
-        url = URL(base_url)
-        usable = _can_be_asked(url)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ConfigError("the URL of a source begins with http:// or https:// and a host")
-    if url.user is not None or url.password is not None or url.query_string or url.fragment:
-        raise ConfigError(f"the URL of {_host(url)} has a user, a query or a fragment, which it cannot have")
-    return url
-
-
-def _can_be_asked(url: URL) -> bool:
-    """Raises ValueError for a host that no name server could be asked for."""
-    return url.scheme in {"http", "https"} and bool((url.raw_host or "").encode("idna"))
-
-
-def _host(url: URL) -> str:
-    host = url.host_subcomponent or ""
-    return host if url.explicit_port is None else f"{host}:{url.explicit_port}"
