@@ -12,8 +12,8 @@ from dicomhaul.doctor.budget import BODY_BYTES, REQUESTS, Budget, BudgetSpentErr
 from dicomhaul.doctor.examine import Diagnosis, examine
 from dicomhaul.errors import TimedOut
 from dicomhaul.net.auth.fixed import NoCredentials
-from dicomhaul.net.session import Endpoint
-from dicomhaul.profile import Profile, Quota, Status, built_in
+from dicomhaul.net.endpoint import Endpoint
+from dicomhaul.profile import Profile, Status, built_in
 from support.clock import FakeClock
 from support.instances import make_instance
 from support.loopback import Asked, Loopback, Reply, ok, open_loopback
@@ -176,25 +176,72 @@ async def test_credentials_are_refused_and_not_shown() -> None:
     assert diagnosis.profile is None
 
 
-async def test_a_quota_is_asked_for_little() -> None:
-    def answer(asked: Asked) -> Reply:
-        if asked.target == "/usage":
-            return ok(b'{"bytes_used": 50, "fraction_used": 0.5}', Content_Type="application/json")
-        return endless(asked)
+METERED = built_in("idc-proxy")
 
-    metered = built_in("generic").model_copy(update={"quota": Quota(usage_path="/usage")})
-    async with open_loopback(answer) as server:
-        diagnosis = await diagnose(server, profile=metered)
-    assert [asked.target.partition("?")[0] for asked in server.asked] == ["/dicom-web/studies", "/usage"]
-    assert "50 of 100 bytes" in next(one for one in diagnosis.findings if one.name == "quota").sentence
+
+def with_usage(answer: Callable[[Asked], Reply], used: int, fraction: float) -> Callable[[Asked], Reply]:
+    usage = json.dumps({"bytes_used": used, "fraction_used": fraction}).encode()
+    return lambda asked: ok(usage, Content_Type="application/json") if asked.target == "/quota_usage" else answer(asked)
+
+
+async def test_a_quota_is_asked_for_little() -> None:
+    async with open_loopback(with_usage(endless, 1000, 0.00001)) as server:
+        diagnosis = await diagnose(server, profile=METERED)
+    assert len(server.asked) == diagnosis.requests <= 12
+    assert diagnosis.body_bytes <= 2 << 20
+    found = {one.name: one for one in diagnosis.findings}
+    assert "1,000 of 99,999,999 bytes" in found["quota"].sentence
+    assert found["single-part"].verdict == found["paging"].verdict == found["latency"].verdict == "ok"
+    assert "100 rows come where the limit says so" in found["pages"].sentence
+    assert diagnosis.usable
+    assert diagnosis.profile is not None
+    assert 'extends = "idc-proxy"' in diagnosis.profile
+
+
+@pytest.mark.parametrize(("used", "fraction"), [(50, 0.5), (99_999_000, 0.99999), (10**9, 1.2)])
+async def test_of_a_quota_that_is_nearly_used_up_nothing_is_taken(used: int, fraction: float) -> None:
+    async with open_loopback(with_usage(endless, used, fraction)) as server:
+        diagnosis = await diagnose(server, profile=METERED)
+    assert [asked.target.partition("?")[0] for asked in server.asked] == ["/dicom-web/studies", "/quota_usage"]
+    found = {one.name: one for one in diagnosis.findings}
+    assert f"{used:,} of" in found["quota"].sentence
+    assert "nothing more was asked for" in found["policy"].sentence
+    assert diagnosis.profile is None
+
+
+@pytest.mark.parametrize("after", range(9))
+async def test_nothing_is_asked_once_a_quota_has_ended(after: int) -> None:
+    """At whichever request it ends."""
+    numbers = count()
+
+    def answer(asked: Asked) -> Reply:
+        return endless(asked) if next(numbers) < after else ok(b"<p>", status="429 Too Many", Content_Type="text/html")
+
+    async with open_loopback(with_usage(answer, 1000, 0.00001)) as server:
+        diagnosis = await diagnose(server, profile=METERED)
+    found = {one.name: one for one in diagnosis.findings}
+    assert (found["quota"].verdict, "used up (429)" in found["quota"].sentence) == ("fail", True)
+    assert len(server.asked) - 1 == next(numbers) == after + 1
+    assert [one.name for one in diagnosis.findings if one.verdict == "fail"] == ["quota"]
 
 
 async def test_a_status_that_means_a_quota_is_enough_to_ask_for_little() -> None:
     metered = built_in("generic").model_copy(update={"status": Status(throttle=[], quota=[429])})
     async with open_loopback(endless) as server:
         diagnosis = await diagnose(server, profile=metered)
-    assert [asked.target.partition("?")[0] for asked in server.asked] == ["/dicom-web/studies"]
+    assert len(server.asked) == diagnosis.requests <= 12
     assert {"quota", "policy"} <= {one.name for one in diagnosis.findings}
+
+
+async def test_what_nearly_always_is_large_is_not_taken_from_a_quota() -> None:
+    def answer(asked: Asked) -> Reply:
+        reply = endless(asked)
+        return Reply(reply.data.replace(b'"CT"', b'"SM"'), then=reply.then)
+
+    async with open_loopback(with_usage(answer, 1000, 0.00001)) as server:
+        diagnosis = await diagnose(server, profile=METERED)
+    assert [a.target for a in server.asked if a.headers["accept"] != JSON and "2.25." not in a.target][1:] == []
+    assert {one.name: str(one.verdict) for one in diagnosis.findings}["retrieve"] == "unknown"
 
 
 @pytest.mark.parametrize(

@@ -203,14 +203,18 @@ def test_idc(tmp_path: Path) -> None:
         google = run_command("doctor", profiles.source("google"), "--json", environ=TOKEN_ENVIRON)
     assert (both.code, both.json["state"]) == (0, "usable")
     assert asked["bucket"] + asked["proxy"] == both.json["requests"] <= REQUESTS
-    assert asked["proxy"] == 2
+    assert 2 < asked["proxy"] <= 12
     found = {(one["source"], one["name"]): one for one in both.json["findings"]}
     assert "MD5" in found["local-bucket", "checksums"]["sentence"]
     assert found["local-bucket", "ranges"]["verdict"] == found["local-bucket", "versions"]["verdict"] == "ok"
     assert all(bucket in found["local-bucket", "listing"]["sentence"] for bucket in BUCKETS)
     assert "bytes are used today" in found["local-proxy", "quota"]["sentence"]
     assert found["local-proxy", "policy"]["verdict"] == "warn"
-    assert list(both.json["profiles"]) == ["local-bucket"]
+    assert found["local-proxy", "single-part"]["verdict"] == found["local-proxy", "latency"]["verdict"] == "ok"
+    assert list(both.json["profiles"]) == ["local-bucket", "local-proxy"]
+    (tmp_path / "proxy.toml").write_text(both.json["profiles"]["local-proxy"])
+    assert 'extends = "idc-proxy"' in (tmp_path / "proxy.toml").read_text()
+    assert read_profile(tmp_path / "proxy.toml").limits.response_bytes == 32_000_000
     assert "CRC32C" in sentence(gcs, "checksums")
     assert read_profile(tmp_path / "mine.toml").bucket.names["idc-open-data-cr"] == "idc-open-cr"
     assert (google.code, verdicts(google)["auth"]) == (0, "ok")

@@ -22,7 +22,7 @@ from dicomhaul.doctor.finding import Finding, Verdict, fail, unknown
 from dicomhaul.doctor.metered import BODY_BYTES as METERED_BYTES
 from dicomhaul.doctor.metered import REQUESTS as METERED_REQUESTS
 from dicomhaul.doctor.metered import Metered, judge_metered, look_a_little, read_usage
-from dicomhaul.doctor.pace import STEPS, Call, Paced, climb, judge_latency, judge_pace, measure_latency, wait_idle
+from dicomhaul.doctor.pace import STEPS, Call, Paced, climb, judge_pace, measure_latency, wait_idle
 from dicomhaul.doctor.propose import auth_kind, improve, write_profile
 from dicomhaul.doctor.reach import REACHABLE, TLS, find_way, has_proxy, judge_proxy, judge_way
 from dicomhaul.doctor.retrieve import Retrieved, judge_retrieve, try_forms, try_range, try_syntaxes
@@ -38,7 +38,7 @@ from dicomhaul.doctor.search import (
 )
 from dicomhaul.errors import HaulError, Unauthorized
 from dicomhaul.net.auth.fixed import NoCredentials
-from dicomhaul.net.session import Endpoint
+from dicomhaul.net.endpoint import Endpoint
 from dicomhaul.ports import Clock, Credentials
 from dicomhaul.wire.uri import search_studies_path
 
@@ -219,14 +219,18 @@ class _Examination:
         return wrong is None
 
     async def _quota(self, asker: Asker) -> None:
-        seen = Metered()
+        profile, first = self.spec.profile, self.searched.first
+        seen = Metered(searched=self.searched, retrieved=self.retrieved, paced=self.paced)
+        if first is not None and first.status in profile.status.quota:
+            seen.closed = first.status
         try:
-            await read_usage(asker, self.spec.profile, seen)
+            await read_usage(asker, profile, seen)
         except HaulError as error:
             seen.problem = reason_of(error)
-        profile, searched = self.spec.profile, self.searched
-        if first_closes or not seen.may_go_on(profile):
-        self.findings += judge_metered(seen, searched, self.retrieved, profile)
+        if seen.may_go_on(profile):
+            await self._guarded("search", look_a_little(asker, profile, seen))
+            self.known = bool(self.searched.levels)
+        self.findings += judge_metered(seen, profile)
 
     async def _dicomweb(self, asker: Asker, endpoint: Endpoint) -> None:
         seen, profile = self.searched, self.spec.profile

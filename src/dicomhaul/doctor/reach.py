@@ -19,8 +19,8 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 
 from dicomhaul.doctor.finding import Finding, fail, ok, unknown, warn
 from dicomhaul.errors import HaulError
+from dicomhaul.net.endpoint import Endpoint, tls_context
 from dicomhaul.net.foreign import error_for
-from dicomhaul.net.session import Endpoint, tls_context
 from dicomhaul.ports import Clock
 
 REACHABLE: Final = "reachable"

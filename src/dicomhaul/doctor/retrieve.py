@@ -261,7 +261,9 @@ def _judge_forms(seen: Retrieved, profile: Profile) -> list[Finding]:
                 ok("single-part", f"an instance does not come as application/dicom ({_status(look)}); not needed")
             )
     whole = [look for look in seen.series.values() if look.works]
-    if whole:
+    if not seen.series:
+        found.append(unknown("series", "not asked"))
+    elif whole:
         found.append(ok("series", f"a series of {whole[0].parts} instances comes in one answer"))
     else:
         looks = list(seen.series.values())
@@ -283,7 +285,7 @@ def _judge_ladder(seen: Retrieved, profile: Profile) -> Finding:
     ):
         working = [number for number, accept in enumerate(ladder, 1) if accept in looks and looks[accept].works]
         tried = [looks[accept] for accept in ladder if accept in looks]
-        if not working and any(look.kind == "cut" for look in tried):
+        if not working and (not looks or any(look.kind == "cut" for look in tried)):
             continue
         if not working:
             return fail("accept", f"no rung of accept.{name} in the profile works", "use the proposed profile")

@@ -92,20 +92,18 @@ async def look_around(asker: Asker, seen: Searched) -> None:
         ("all instances", search_instances_path()),
     ):
         seen.exist[name] = (await asker.search(path, ("limit", "1"))).ok
-    studies = [uid for row in rows if (uid := _uid(row, STUDY_UID))]
     found: list[Place] = []
-    for study in _spread(list(dict.fromkeys(studies)), _TRIED_STUDIES):
+    for study in _spread(list(dict.fromkeys(uids_of(rows, STUDY_UID))), _TRIED_STUDIES):
         answer = await asker.search(search_series_path(study), ("limit", str(_FEW)))
         seen.exist["series of a study"] = seen.exist.get("series of a study", False) or answer.ok
-        found += (place for row in answer.rows() or [] if (place := _place(study, row)) is not None)
+        found += places_of(study, answer.rows() or [])
     if not found:
         return
     seen.counts["series"] = any(place.stated is not None for place in found)
     for place in choose_places(found)[:_WANTED_SERIES]:
         answer = await asker.search(search_instances_path(place.study, place.series), ("limit", str(_FEW)))
         seen.exist["instances of a series"] = seen.exist.get("instances of a series", False) or answer.ok
-        sops = tuple(uid for row in answer.rows() or [] if (uid := _uid(row, SOP_UID)))
-        seen.places.append(replace(place, sops=sops))
+        seen.places.append(replace(place, sops=uids_of(answer.rows() or [], SOP_UID)))
     study = seen.places[0].study
     seen.exist["instances of a study"] = (await asker.search(search_instances_path(study), ("limit", "1"))).ok
 
@@ -186,6 +184,21 @@ def choose_places(found: Sequence[Place]) -> list[Place]:
     seen: set[str | None] = set()
     fresh = [place for place in ranked if not (place.modality in seen or seen.add(place.modality))]  # type: ignore[func-returns-value]
     return fresh + [place for place in ranked if place not in fresh]
+
+
+def is_probably_large(place: Place) -> bool:
+    """Say whether instances of such a series can be gigabytes, or nothing tells."""
+    return place.modality not in _MODALITIES
+
+
+def places_of(study: str, rows: Sequence[Attributes]) -> list[Place]:
+    """Return the series of a study that rows name."""
+    return [place for row in rows if (place := _place(study, row)) is not None]
+
+
+def uids_of(rows: Sequence[Attributes], tag: str) -> tuple[str, ...]:
+    """Return the UIDs that rows have under a tag; what is no UID is left out."""
+    return tuple(uid for row in rows if (uid := _uid(row, tag)))
 
 
 def judge_search(seen: Searched, profile: Search) -> list[Finding]:

@@ -385,13 +385,13 @@ def test_a_throttle_is_told() -> None:
     ],
 )
 def test_quotas_are_judged(usage: Usage | None, verdict: str) -> None:
-    quota, policy = judge_quota(Metered(usage), built_in("idc-proxy"), answer())
+    quota, policy = judge_quota(Metered(usage), built_in("idc-proxy"))
     assert (quota.name, quota.verdict) == ("quota", verdict)
     assert (policy.verdict, "public buckets" in policy.todo) == ("warn", True)
 
 
 def test_a_used_up_quota_is_told_by_its_status() -> None:
-    quota, _ = judge_quota(Metered(), built_in("idc-proxy"), answer(429))
+    quota, _ = judge_quota(Metered(closed=429), built_in("idc-proxy"))
     assert (quota.verdict, quota.todo) == ("fail", "it opens again at 00:00 UTC")
 
 
