@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from dicomhaul.origin import Rule
+from dicomhaul.origin import Allowance, Rule, synthetic_holdings
 from dicomhaul.origin.faults import Stall, Status
 from support.command import Word, run_command, start_command, wait_until
+from support.idc_origins import idc_manifest, idc_rows, idc_thread, write_profiles
 from support.made_up import made_up_catalog
 from support.origin_process import origin_thread
 
@@ -28,6 +29,24 @@ def test_what_a_plan_predicts_from_a_rate() -> None:
     assert "forecast:   time unknown" in told
     assert "assumed:    no rate is known: --rate 80M says one, --probe measures it" in told
     assert run_command("plan", "qin_pet_phantom", "--rate", "fast").code == 2
+
+
+def test_the_quota_of_a_source_that_nobody_can_stand_in_for(tmp_path: Path) -> None:
+    rows = idc_rows("idc-open-data", 3)
+    total = sum(row.size_bytes or 0 for row in rows)
+    manifest = tmp_path / "cohort.csv"
+    manifest.write_text(idc_manifest(rows), encoding="utf-8")
+    allowance = Allowance(total, used={"127.0.0.1": total // 2})
+    with idc_thread(synthetic_holdings(rows), allowance=allowance) as origins:
+        source = write_profiles(tmp_path, origins).source("proxy")
+        said = run_command("plan", manifest, "--source", source, "--rate", "1G", "--json")
+        assert [entry.level for entry in origins.proxy.requests] == ["usage"]
+    assert said.json["forecast"]["quota_days"] == 2
+    assert f"{total // 2:,} of them used today" in " ".join(said.json["forecast"]["assumptions"])
+    unread = run_command("plan", manifest, "--source", source, "--rate", "1G", "--json")  # nobody is there any more
+    assert (unread.code, unread.json["forecast"]["quota_days"]) == (0, 0)
+    (note,) = unread.json["notes"]
+    assert note.endswith("planned as if there were none")
 
 
 def test_a_probe_measures_and_leaves_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ recorded of today counts, too. A plan needs no network: where nothing can be rea
 is made as if there were no quota.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from dicomhaul.config.source import Sources, SourceSpec
 from dicomhaul.errors import HaulError, QuotaExhausted
 from dicomhaul.events import Event, Noticed, Tally
 from dicomhaul.net.clock import SystemClock
+from dicomhaul.plan.estimate import Amount
 from dicomhaul.record.ledger import Ledger
 
 _ASK_S: Final = 5.0  # who plans is waiting
@@ -46,7 +47,8 @@ class Budgets:
         self._quota_bytes = quota_bytes
         self._today = datetime.fromtimestamp(SystemClock().now(), UTC).date().isoformat()
         # Now: while rows are written, a ledger on a network filesystem can be locked for readers.
-        self._used = _used([spec.name for spec in sources.specs], ledger, self._today)
+        self._metered = {spec.name for spec in sources.specs if spec.profile.is_metered(quota_bytes)}
+        self._used = _used(self._metered, ledger, self._today)
         self._environ = environ
         self._notice = notice
         self._known: dict[str, int | None] = {}
@@ -57,6 +59,12 @@ class Budgets:
         if name not in self._known:
             self._known[name] = anyio.run(self._ask, self._specs[name])
         return self._known[name]
+
+    def ask_for(self, routes: Mapping[str, Amount]) -> None:
+        """Ask, if nobody has, each source with a quota that a plan gives something to: forecasts go by it."""
+        for name, amount in routes.items():
+            if name in self._metered and amount.size_bytes != 0:
+                self.left(name)
 
     async def _ask(self, spec: SourceSpec) -> int | None:
         from dicomhaul import build  # noqa: PLC0415 - aiohttp, which few plans need
@@ -101,8 +109,8 @@ class Budgets:
         return self._used.get(name, 0) if day == self._today else 0
 
 
-def _used(names: Sequence[str], ledger: Path | None, day: str) -> dict[str, int]:
-    if len(names) < 2 or ledger is None or not ledger.is_file():  # nobody can stand in for a single source
+def _used(names: Collection[str], ledger: Path | None, day: str) -> dict[str, int]:
+    if not names or ledger is None or not ledger.is_file():
         return {}
     with closing(Ledger.open(ledger, read_only=True)) as there:
         return {name: there.quota_used(name, day) for name in names}

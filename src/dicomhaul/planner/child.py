@@ -60,16 +60,22 @@ def _answer(request: PlanRequest) -> Summary:
         environ=os.environ,
         notice=notes.append,
     )
-    router = Router(source.offers, budgets.left)
+    router = Router(source.offers(request.quota_bytes), budgets.left)
     sheet = Sheet(request, layout, router, notes, lambda progress: _say(Reply(progress=progress)))
-    if source.index == "idc":
+    summary = _planned(sheet)
+    budgets.ask_for(summary.routes)
+    return replace(summary, quotas=budgets.quotas, notes=tuple(notes))
+
+
+def _planned(sheet: Sheet) -> Summary:
+    if sheet.request.source.index == "idc":
         from dicomhaul.planner.idc import plan_on_idc  # noqa: PLC0415 - DuckDB, which only IDC needs
 
-        return replace(plan_on_idc(sheet), quotas=budgets.quotas)
-    unknown = [name for name in layout.fields if name not in BASE_FIELDS]
+        return plan_on_idc(sheet)
+    unknown = [name for name in sheet.layout.fields if name not in BASE_FIELDS]
     if unknown:
         raise ConfigError(f"the layout names {', '.join(unknown)}, which only IDC's index knows")
-    return replace(anyio.run(plan_on_server, sheet, os.environ), quotas=budgets.quotas)
+    return anyio.run(plan_on_server, sheet, os.environ)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 
 from dicomhaul.config.source import Sources, resolve_sources
 from dicomhaul.origin import Allowance, Rule, Stall, Status, synthetic_holdings
+from dicomhaul.plan.estimate import Amount
 from dicomhaul.planner import budget
 from dicomhaul.planner.budget import Budgets
 from dicomhaul.record.ledger import Ledger
@@ -51,6 +52,22 @@ def test_it_is_asked_once(tmp_path: Path) -> None:
         assert asked.left(PROXY) == asked.left(PROXY)
         assert [entry.level for entry in origins.proxy.requests] == ["usage"]
         assert origins.bucket.requests == []
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_who_gets_something_is_asked(*, alone: bool, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    ledger = Ledger.open(path)
+    with ledger.transaction():
+        ledger.add_quota(PROXY, datetime.now(UTC).date().isoformat(), 5 * GB)
+    ledger.close()
+    with sources(tmp_path, Allowance(10 * GB, used={ME: 4 * GB})) as chosen:
+        asked, _ = budgets(Sources(chosen.word, chosen.specs[1:]) if alone else chosen, ledger=path)
+        asked.ask_for({"local-bucket": Amount(1, 1, 1), PROXY: Amount(1, 1, 0)})
+        assert asked.quotas == {}
+        asked.ask_for({"local-bucket": Amount(1, 1, 1), PROXY: Amount(1, None, None)})
+        ((name, (limit_bytes, used_bytes)),) = asked.quotas.items()
+        assert (name, used_bytes, abs(limit_bytes - 10 * GB) <= 1000) == (PROXY, 5 * GB, True)
 
 
 def test_a_day_that_is_used_up(tmp_path: Path) -> None:
