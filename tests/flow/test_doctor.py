@@ -10,7 +10,7 @@ import trustme
 
 from dicomhaul.doctor.budget import REQUESTS
 from dicomhaul.model import Series, SeriesUID, StudyUID
-from dicomhaul.origin import Catalog, scan_folder, synthetic_holdings
+from dicomhaul.origin import Allowance, Catalog, scan_folder, synthetic_holdings
 from dicomhaul.origin.holdings import BUCKETS
 from dicomhaul.profile import read_profile
 from support.command import Ended, run_command
@@ -250,6 +250,24 @@ def test_wrong_usage(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
     assert ended.code == 2
     assert said in ended.complaint
     assert (tmp_path / "there.toml").read_text() == "kept"
+
+
+def test_where_no_profile_is_proposed_none_is_written(tmp_path: Path) -> None:
+    with idc_thread(synthetic_holdings(idc_rows()), allowance=Allowance(1_000_000)) as origins:
+        proxy = write_profiles(tmp_path, origins).source("proxy")
+        ended = run_command("doctor", proxy, "-o", tmp_path / "mine.toml")
+        shown = run_command("doctor", proxy)
+    assert (ended.code, shown.code) == (3, 0)  # little is left of its quota, and nothing is wrong with it
+    assert "mine.toml is not written: too little is known" in ended.complaint
+    assert not (tmp_path / "mine.toml").exists()
+
+
+def test_where_to_is_looked_at_before_anything_is_asked(tmp_path: Path) -> None:
+    with origin_thread(made_up_catalog(2)) as origin:
+        ended = run_command("doctor", origin.url, "-o", tmp_path / "no" / "mine.toml")
+        assert not origin.requests
+    assert ended.code == 1
+    assert "mine.toml: there is no such folder" in ended.complaint
 
 
 def test_people_are_told_in_words(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`dicomhaul doctor`: asks a server what matters for a download, and proposes a profile."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -8,7 +9,7 @@ import typer
 
 from dicomhaul.cli import shared
 from dicomhaul.cli.harness import Stop, run_async
-from dicomhaul.cli.output import emit_json, human_bytes, human_count, say
+from dicomhaul.cli.output import emit_json, human_bytes, human_count, say, tell
 from dicomhaul.errors import ConfigError, NotWritable
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def doctor(
 ) -> None:
     """Say what SOURCE can do and what stands in the way, and propose a profile. Sends at most 200 requests.
 
-    Exit 0 if it can be used, 3 if something that a download needs fails, 1 if it cannot be reached, 2 for wrong usage.
+    Exit 0 if it can be used, 3 if something that a download needs fails, or -o gets no profile, 1 if it
+    cannot be reached, 2 for wrong usage.
 
     \b
     Examples:
@@ -63,21 +65,26 @@ def doctor(
         raise ConfigError(f"-o takes the profile of one source, and {source} stands for {len(sources.specs)}")
     if to is not None and to.exists():
         raise ConfigError(f"{to} is there already; name another file, or remove it")
+    if to is not None and not os.access(to.parent, os.W_OK | os.X_OK):
+        why = "its folder cannot be written to" if to.parent.is_dir() else "there is no such folder"
+        raise NotWritable(f"cannot write the profile {to}: {why}")
     diagnoses = run_async(lambda stop: _examine(sources, stop))
     state = _state(diagnoses)
-    if to is not None:
-        _write(to, diagnoses[0].profile)
+    code, proposed = _STATES[state], diagnoses[0].profile
+    if to is not None and proposed is not None:
+        _write(to, proposed)
+    elif to is not None:
+        tell(f"dicomhaul: {to} is not written: too little is known of {source} to propose a profile")
+        code = code or _STATES["unusable"]
     if as_json:
         emit_json(_as_json(diagnoses, state))
     else:
         _print(diagnoses, to)
-    raise typer.Exit(_STATES[state])
+    raise typer.Exit(code)
 
 
 async def _examine(sources: "Sources", stop: Stop) -> "list[Diagnosis]":
-    import os  # noqa: PLC0415 - as below
-
-    import anyio  # noqa: PLC0415
+    import anyio  # noqa: PLC0415 - as below
 
     from dicomhaul.doctor.budget import Budget  # noqa: PLC0415
     from dicomhaul.doctor.examine import examine  # noqa: PLC0415 - loads aiohttp
@@ -96,9 +103,7 @@ def _state(diagnoses: "Sequence[Diagnosis]") -> str:
     return "unusable" if any(one.reachable for one in diagnoses) else "unreachable"
 
 
-def _write(path: Path, text: str | None) -> None:
-    if text is None:
-        return
+def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
