@@ -264,6 +264,21 @@ async def test_what_is_no_dicomweb_server_is_said_to_be_none(
     assert said in "".join(failed)
 
 
+@pytest.mark.parametrize("credentials", [None, "somebody"])
+async def test_a_server_that_cannot_answer_now_says_nothing_of_who_is_let_in(credentials: str | None) -> None:
+    busy = ok(b"<html>", status="503 Service Unavailable", Content_Type="text/html", Retry_After="120")
+    async with open_loopback(lambda _: busy) as server:
+        found = {one.name: one for one in (await diagnose(server, user=credentials)).findings}
+    assert (found["auth"].verdict, found["search"].verdict) == ("unknown", "fail")
+    assert "503 to a search for studies, and asks to wait 120 s" in found["search"].sentence
+
+
+async def test_a_page_to_sign_in_at_lets_nobody_in() -> None:
+    async with open_loopback(lambda _: ok(b"<html>log in</html>", Content_Type="text/html")) as server:
+        found = {one.name: one for one in (await diagnose(server)).findings}
+    assert (found["auth"].verdict, found["search"].verdict) == ("unknown", "fail")
+
+
 async def test_a_throttle_ends_the_ramp() -> None:
     at_once = count()
 

@@ -74,7 +74,7 @@ def doctor(
     if to is not None and proposed is not None:
         _write(to, proposed)
     elif to is not None:
-        tell(f"dicomhaul: {to} is not written: too little is known of {source} to propose a profile")
+        tell(f"dicomhaul: {to} is not written: too little is known to propose a profile")
         code = code or _STATES["unusable"]
     if as_json:
         emit_json(_as_json(diagnoses, state))

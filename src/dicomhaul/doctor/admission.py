@@ -4,12 +4,11 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from dicomhaul.doctor.finding import Finding, fail, ok, warn
+from dicomhaul.doctor.finding import Finding, fail, ok, unknown, warn
 from dicomhaul.profile import Auth
 
 AUTH: Final = "auth"
 _SCHEME: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]{0,19})(?=\s|,|\Z)")
-_LET_IN_UP_TO: Final = 399
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +18,7 @@ class Admission:
     Attributes:
         anonymous: the status without credentials; None where no answer came.
         ours: the status with them; None where we have none, or no answer came.
+        anonymous_rows, our_rows: what came is an answer to a search; a page to sign in at is none.
         sends: we have credentials.
         refused: why we could not send any, or what the server said to the newest; '' where that is not so.
         wants: the scheme that the server asks for (`WWW-Authenticate`); '' where it names none.
@@ -29,6 +29,8 @@ class Admission:
     sends: bool = False
     refused: str = ""
     wants: str = ""
+    anonymous_rows: bool = True
+    our_rows: bool = True
 
 
 def scheme_of(www_authenticate: str | None) -> str:
@@ -59,12 +61,18 @@ def judge_admission(seen: Admission, auth: Auth) -> Finding:
 
 
 def _let_in(seen: Admission) -> Finding:
-    anybody = seen.anonymous is not None and seen.anonymous not in {401, 403} and seen.anonymous <= _LET_IN_UP_TO
+    anybody = seen.anonymous is not None and seen.anonymous < 300 and seen.anonymous_rows
+    status, rows = (seen.ours, seen.our_rows) if seen.sends else (seen.anonymous, seen.anonymous_rows)
+    if status is None or status >= 300 or not rows:
+        came = f"is answered {status}" + ("" if status is None or status >= 300 else " with no DICOM JSON")
+        return unknown(AUTH, f"it cannot be told who is let in: the first search {came}")
     if not seen.sends:
         return ok(AUTH, "it asks for no credentials")
     if anybody:
         return warn(AUTH, "it answers without credentials, too: ours are sent and not needed", "leave them out")
-    return ok(AUTH, f"anonymous requests are refused ({seen.anonymous}), and our credentials are accepted")
+    if seen.anonymous in {401, 403}:
+        return ok(AUTH, f"anonymous requests are refused ({seen.anonymous}), and our credentials are accepted")
+    return ok(AUTH, "our credentials are accepted; whether they are needed could not be told")
 
 
 def _sign_in(auth: Auth) -> str:

@@ -205,6 +205,8 @@ class _Examination:
             sends,
             refused,
             scheme_of(None if anonymous is None else anonymous.headers.get("WWW-Authenticate")),
+            anonymous is not None and anonymous.rows() is not None,
+            ours is not None and ours.rows() is not None,
         )
         judged = judge_admission(admission, self.spec.profile.auth)
         self.findings.append(judged)
@@ -213,7 +215,7 @@ class _Examination:
         self.searched.first = first
         if first.status in self.spec.profile.status.quota:
             return True
-        wrong = judge_first(first)
+        wrong = judge_first(first, self.clock.now())
         if wrong is not None:
             self.findings.append(wrong)
         return wrong is None

@@ -12,6 +12,7 @@ from dicomhaul.doctor.ask import Answer, Asker
 from dicomhaul.doctor.finding import Finding, fail, ok, unknown, warn
 from dicomhaul.doctor.pages import Level, PageProbe, Paging, describe_pages, judge_paging
 from dicomhaul.model import is_identifier
+from dicomhaul.net.retry_after import parse_retry_after
 from dicomhaul.profile import MULTIPART_STORED, Search
 from dicomhaul.wire.dicom_json import (
     MODALITY,
@@ -213,14 +214,20 @@ def judge_search(seen: Searched, profile: Search) -> list[Finding]:
     ]
 
 
-def judge_first(answer: Answer) -> Finding | None:
-    """Say what is wrong with the first search, if it shows that there is no QIDO-RS; else None."""
+def judge_first(answer: Answer, now_s: float) -> Finding | None:
+    """Say what is wrong with the first search, if it shows that there is no QIDO-RS; else None.
+
+    `now_s`: seconds since the epoch, for a date in `Retry-After`.
+    """
     if answer.status == 404:
         return fail(
             "search", "it answers 404 to a search for studies", "is the path of the URL right, and is this DICOMweb?"
         )
     if answer.status >= 300:
-        return fail("search", f"it answers {answer.status} to a search for studies", "see the server's log")
+        wait_s = parse_retry_after(answer.headers.get("Retry-After"), now_s=now_s)
+        asks = "" if wait_s is None else f", and asks to wait {wait_s:,.0f} s (Retry-After)"
+        todo = "see the server's log" if wait_s is None else "try again then"
+        return fail("search", f"it answers {answer.status} to a search for studies{asks}", todo)
     if answer.rows() is None:
         return fail(
             "search", "what it answers to a search for studies is no DICOM JSON", "is the path of the URL right?"
@@ -301,6 +308,8 @@ def _judge_empty(seen: Searched) -> Finding:
         return warn("empty answers", "a search for a study that cannot exist brings rows: keys are ignored")
     if not seen.empty.ok and seen.empty.status != 404:
         return warn("empty answers", said, "it cannot be told from a failure")
+    if seen.missing is not None and (seen.missing >= 500 or seen.missing in {200, 206}):
+        return warn("empty answers", said, "what is missing cannot be told from what is damaged, or from a failure")
     if seen.missing == 403:
         return warn("empty answers", said, "403 does not stop a run here: it may mean one missing instance")
     return ok("empty answers", said)

@@ -41,6 +41,12 @@ def by_name(findings: list[Finding]) -> dict[str, Finding]:
         (Admission(200), Auth(), "ok", "no credentials", ""),
         (Admission(401, 200, sends=True), Auth(), "ok", "refused (401), and our credentials are accepted", ""),
         (Admission(200, 200, sends=True), Auth(), "warn", "not needed", "leave them out"),
+        (Admission(503), Auth(), "unknown", "the first search is answered 503", ""),
+        (Admission(404), Auth(), "unknown", "the first search is answered 404", ""),
+        (Admission(200, anonymous_rows=False), Auth(), "unknown", "answered 200 with no DICOM JSON", ""),
+        (Admission(401, 200, sends=True, our_rows=False), Auth(), "unknown", "answered 200 with no DICOM JSON", ""),
+        (Admission(200, 200, sends=True, anonymous_rows=False), Auth(), "ok", "needed could not be told", ""),
+        (Admission(503, 200, sends=True), Auth(), "ok", "needed could not be told", ""),
         (Admission(401, wants="Basic"), Auth(), "fail", "it asks for Basic", "--auth basic"),
         (Admission(401, sends=True, refused="it may have expired"), Auth(), "fail", "not accepted", "expired"),
         (Admission(401, 403, sends=True), built_in("google").auth, "fail", "(403)", "roles/healthcare.dicomViewer"),
@@ -256,6 +262,14 @@ def test_searches_are_judged() -> None:
     assert "200 with an empty list" in found["empty answers"].sentence
     seen.matches, seen.filters = True, False
     assert "ignored" in by_name(judge_search(seen, Search()))["wildcards"].sentence
+
+
+@pytest.mark.parametrize(
+    ("missing", "verdict"), [(404, "ok"), (204, "ok"), (None, "ok"), (200, "warn"), (403, "warn"), (500, "warn")]
+)
+def test_what_a_missing_instance_is_answered_with(missing: int | None, verdict: str) -> None:
+    found = by_name(judge_search(Searched(empty=answer(200, b"[]"), missing=missing), Search()))["empty answers"]
+    assert found.verdict == verdict
 
 
 # -- pace
