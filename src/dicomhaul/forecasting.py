@@ -22,7 +22,8 @@ from dicomhaul.land.writer import landing_error
 from dicomhaul.model import Query
 from dicomhaul.net.verdict import next_midnight_s
 from dicomhaul.plan.estimate import Amount, Summary
-from dicomhaul.plan.forecast import Forecast, Quota, Supply, forecast
+from dicomhaul.plan.forecast import Forecast, Supply, forecast
+from dicomhaul.plan.timeline import Quota
 from dicomhaul.report import Report
 
 _PROBE_SERIES: Final = 32
@@ -32,6 +33,8 @@ _PROBE_QUOTA_BYTES: Final = 100_000_000
 _ROOM_SHARE: Final = 0.1  # of what the filesystem has left
 _SAMPLE_S: Final = 0.1
 _ENOUGH_S: Final = 2.0
+_WEEK_S: Final = 7 * 86_400
+_MONDAY_S: Final = 4 * 86_400  # the first Monday since the epoch
 
 
 @dataclass(slots=True)
@@ -181,6 +184,7 @@ def predict(
     options: HaulOptions,
     *,
     now_s: float,
+    utc_offset_s: int,
     bytes_per_s: int | None = None,
     measured: Measured | None = None,
 ) -> Forecast:
@@ -191,6 +195,7 @@ def predict(
         source: its sources.
         options: as a pull would have them: bandwidth, quota, requests a second.
         now_s: seconds since the epoch, UTC.
+        utc_offset_s: by how much local time is ahead of UTC; timetables are local.
         bytes_per_s: what the user says that the line carries.
         measured: what probing found; what the user says goes before it.
     """
@@ -218,6 +223,7 @@ def predict(
         routes,
         supplies,
         day_left_s=next_midnight_s(now_s) - now_s,
+        week_s=(now_s + utc_offset_s - _MONDAY_S) % _WEEK_S,
         limits=() if options.bandwidth is None else options.bandwidth.slots,
         requests_per_s=options.requests_per_s,
         basis=basis,

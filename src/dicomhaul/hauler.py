@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 import math
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -271,11 +272,13 @@ class Hauler:
             bytes_per_s: what the line carries, if you know.
             measured: what `probe` found.
         """
+        now_s = self._clock.now()
         return forecasting.predict(
             summary,
             self._needed_source(),
             self._options,
-            now_s=self._clock.now(),
+            now_s=now_s,
+            utc_offset_s=time.localtime(now_s).tm_gmtoff,
             bytes_per_s=bytes_per_s,
             measured=measured,
         )

@@ -1,5 +1,7 @@
 """What is known of the routes of a plan, from its sources, the user, and a measurement."""
 
+from datetime import datetime
+
 import pytest
 
 from dicomhaul.config.options import HaulOptions
@@ -7,7 +9,8 @@ from dicomhaul.config.rates import parse_timetable
 from dicomhaul.config.source import resolve_sources
 from dicomhaul.forecasting import Measured, predict
 from dicomhaul.plan.estimate import Amount, Summary
-from dicomhaul.plan.forecast import Forecast, Quota
+from dicomhaul.plan.forecast import Forecast
+from dicomhaul.plan.timeline import Quota
 
 MB = 1_000_000
 SUMMARY = Summary(
@@ -24,8 +27,18 @@ def told(
     options: HaulOptions | None = None,
     bytes_per_s: int | None = None,
     measured: Measured | None = None,
+    now_s: float = NOON_S,
+    utc_offset_s: int = 0,
 ) -> Forecast:
-    return predict(summary, SOURCES, options or HaulOptions(), now_s=NOON_S, bytes_per_s=bytes_per_s, measured=measured)
+    return predict(
+        summary,
+        SOURCES,
+        options or HaulOptions(),
+        now_s=now_s,
+        utc_offset_s=utc_offset_s,
+        bytes_per_s=bytes_per_s,
+        measured=measured,
+    )
 
 
 def test_a_quota_that_nobody_states_is_named() -> None:
@@ -74,3 +87,19 @@ def test_what_the_user_limits() -> None:
     slow = HaulOptions(bandwidth=parse_timetable("1Mi"), requests_per_s=0.5)
     assert told(options=slow, bytes_per_s=100 * MB).seconds == pytest.approx(2 * (1_000 + 10 + 2))
     assert told(options=HaulOptions(bandwidth=parse_timetable("1Mi"))).seconds == pytest.approx(1_100 * MB / (1 << 20))
+
+
+@pytest.mark.parametrize(
+    ("clock", "utc_offset_s", "seconds"),
+    [
+        pytest.param("2026-11-22T14:51", 0, 1_100, id="a Sunday at 14:51 in UTC"),
+        pytest.param("2026-11-22T14:51", 5 * 3_600, 11, id="which is an evening elsewhere"),
+        pytest.param("2026-11-22T20:00", -5 * 3_600, 1_100, id="or a day"),
+        pytest.param("2026-11-23T00:30", -5 * 3_600, 11, id="or Sunday still"),
+    ],
+)
+def test_a_timetable_goes_by_the_clock_on_the_wall(clock: str, utc_offset_s: int, seconds: float) -> None:
+    slots = HaulOptions(bandwidth=parse_timetable("Sun-08:00,1MB Sun-19:00,off Mon-00:00,2MB"))
+    now_s = datetime.fromisoformat(f"{clock}+00:00").timestamp()
+    forecast = told(options=slots, bytes_per_s=100 * MB, now_s=now_s, utc_offset_s=utc_offset_s)
+    assert forecast.seconds == pytest.approx(seconds)

@@ -1,29 +1,18 @@
 """How long a plan will take, on how many days of a quota, and what it will fill. Pure.
 
 The model is plain, and errs towards the longer time: the routes share one line, so the times that each takes at its own
-rate add up; a route with a quota brings what is left of it today, then a day's quota a day (UTC), the last day's at its
-rate; where requests are limited, they take as long as the limit says. The longest of these is the time. Nothing fails,
-and each byte comes once. Whatever was assumed is said in words.
+rate, or at the timetable's where that is less, add up. Each day (UTC) the routes with a quota come first, with what is
+left of it, as far as the day is long enough; the rest of the day is for the others (`timeline`). Where requests are
+limited, it takes at least as long as the limit says. Nothing fails, and each byte comes once. Whatever was assumed is
+said in words.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
 
 from dicomhaul.plan.estimate import Amount, disk_bytes
-
-_DAY_S: Final = 86_400
-_WEEK_MINUTES: Final = 7 * 24 * 60
-
-Limits = Sequence[tuple[int, int | None]]  # minute of the week at which it begins, bytes a second (None: no limit)
-
-
-class Quota(NamedTuple):
-    """What a route may give a day (UTC), and what of it is used today."""
-
-    bytes_per_day: int
-    used_bytes: int = 0
+from dicomhaul.plan.timeline import Flow, Limits, Quota, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +67,7 @@ def forecast(
     supplies: Mapping[str, Supply],
     *,
     day_left_s: float,
+    week_s: float = 0.0,
     limits: Limits = (),
     requests_per_s: float | None = None,
     basis: Sequence[str] = (),
@@ -88,6 +78,7 @@ def forecast(
         routes: what will come, by route.
         supplies: what is known of these routes.
         day_left_s: seconds until the next 00:00 UTC.
+        week_s: seconds since Monday 00:00, local time; for `limits`.
         limits: the timetable of `--bwlimit`, sorted by minute.
         requests_per_s: the most requests a second.
         basis: in sentences, where the rates come from.
@@ -95,81 +86,51 @@ def forecast(
     total = Amount()
     for amount in routes.values():
         total = total.plus(amount)
-    assumptions = [*basis, *(["--bwlimit holds, on average over a week"] if limits else [])]
-    rates = {name: capped(supplies.get(name, Supply()).bytes_per_s, limits) for name in routes}
-    line_s, quota_s, days = _line_s(routes, rates), 0.0, 0
+    assumptions = [*basis, *(["--bwlimit holds as its timetable goes on from now"] if limits else [])]
+    known = {name: supplies.get(name, Supply()) for name in routes}
+    bringing = [name for name, amount in routes.items() if amount.size_bytes]
+    told = walk(
+        [
+            Flow(routes[name].size_bytes or 0, known[name].bytes_per_s or math.inf, known[name].quota)
+            for name in bringing
+        ],
+        day_left_s=day_left_s,
+        week_s=week_s,
+        limits=limits,
+    )
+    endless = not limits or any(most is None for _, most in limits)  # at times nothing but its own rate holds a route
     tellable = total.size_bytes is not None
+    timed = tellable and not (endless and any(not known[name].bytes_per_s for name in bringing))
     if not tellable:
         assumptions.append("some series state no size: neither time nor disk can be told")
-    elif line_s is None:
+    elif not timed:
         assumptions.append("no rate is known: --rate 80M says one, --probe measures it")
-    elif len([amount for amount in routes.values() if amount.size_bytes]) > 1:
+    elif len(bringing) > 1:
         assumptions.append("the routes share one line: their times add up")
-    for name, amount in routes.items():
-        quota = supplies.get(name, Supply()).quota
-        if quota is not None and amount.size_bytes:
-            spread, last_bytes = _spread(amount.size_bytes, quota)
-            days = max(days, spread)
+    for name in bringing:
+        quota = known[name].quota
+        if quota is not None:
             assumptions.append(
                 f"{name} gives {quota.bytes_per_day:,} bytes a day (UTC), {quota.used_bytes:,} of them used today"
-                + (", and somebody goes on each day (--wait, or a run a day)" if spread > 1 else "")
+                + (", and somebody goes on each day (--wait, or a run a day)" if told.quota_days > 1 else "")
             )
-            rate = rates[name]
-            if rate is not None and spread > 1:
-                quota_s = max(quota_s, day_left_s + (spread - 2) * _DAY_S + last_bytes / rate)
-    requests_s = _requests_s(routes, supplies, requests_per_s)
+    requests_s = _requests_s(known, requests_per_s)
     if requests_s:
         assumptions.append(f"at most {requests_per_s:g} requests a second")
-    seconds = None if line_s is None else max(line_s, quota_s, requests_s)
+    seconds = max(told.seconds, requests_s) if timed else None
     if seconds:
         assumptions.append("nothing fails, and each byte comes once")
     return Forecast(
         seconds,
-        days if tellable else None,
+        told.quota_days if tellable else None,
         total.instances,
         disk_bytes(total),
-        (total.size_bytes or 0) / line_s if line_s else None,
+        (total.size_bytes or 0) / told.flowing_s if timed and told.flowing_s else None,
         tuple(assumptions),
     )
 
 
-def capped(bytes_per_s: float | None, limits: Limits) -> float | None:
-    """Return a rate as a timetable lets it be, on average over a week.
-
-    An unknown rate stays unknown, unless there is a limit at each minute: then it is at best these.
-    """
-    if not limits:
-        return bytes_per_s
-    spans = [
-        ((begins[0] - at) % _WEEK_MINUTES or _WEEK_MINUTES, most)
-        for (at, most), begins in zip(limits, [*limits[1:], limits[0]], strict=True)
-    ]
-    if bytes_per_s is None and any(most is None for _, most in spans):
-        return None
-    fastest = math.inf if bytes_per_s is None else bytes_per_s
-    return sum(minutes * (fastest if most is None else min(fastest, most)) for minutes, most in spans) / _WEEK_MINUTES
-
-
-def _line_s(routes: Mapping[str, Amount], rates: Mapping[str, float | None]) -> float | None:
-    seconds = 0.0
-    for name, amount in routes.items():
-        rate = rates[name]
-        if amount.size_bytes is None or (amount.size_bytes and not rate):
-            return None
-        seconds += amount.size_bytes / rate if rate else 0.0
-    return seconds
-
-
-def _spread(size_bytes: int, quota: Quota) -> tuple[int, int]:
-    """Return on how many days so many bytes come, counted from today, and how many of them on the last one."""
-    left = max(0, quota.bytes_per_day - quota.used_bytes)
-    if size_bytes <= left:
-        return 1, size_bytes
-    more = -(-(size_bytes - left) // quota.bytes_per_day)
-    return 1 + more, size_bytes - left - (more - 1) * quota.bytes_per_day
-
-
-def _requests_s(routes: Mapping[str, Amount], supplies: Mapping[str, Supply], requests_per_s: float | None) -> float:
+def _requests_s(supplies: Mapping[str, Supply], requests_per_s: float | None) -> float:
     if requests_per_s is None:
         return 0.0
-    return sum(supplies.get(name, Supply()).requests or 0 for name in routes) / requests_per_s
+    return sum(supply.requests or 0 for supply in supplies.values()) / requests_per_s

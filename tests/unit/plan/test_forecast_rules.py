@@ -1,13 +1,12 @@
 """What a forecast says of amounts, rates, quotas and limits."""
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomhaul.plan.estimate import Amount
-from dicomhaul.plan.forecast import Forecast, Quota, Supply, capped, forecast
+from dicomhaul.plan.forecast import Forecast, Supply, forecast
+from dicomhaul.plan.timeline import Quota
 
 MB = 1_000_000
 HOUR, DAY = 3_600, 86_400
@@ -78,29 +77,22 @@ def test_requests_take_their_time() -> None:
     assert "at most 2 requests a second" in told.assumptions
 
 
-@pytest.mark.parametrize(
-    ("rate", "limits", "expected"),
-    [
-        (80.0, (), 80.0),
-        (None, (), None),
-        (80.0, [(0, 10)], 10.0),
-        (80.0, [(0, None)], 80.0),
-        (None, [(0, 10)], 10.0),
-        (None, [(0, 10), (60, None)], None),
-        (5.0, [(0, 10), (60, None)], 5.0),
-        (80.0, [(8 * 60, 10), (6 * 24 * 60 + 8 * 60, None)], (6 * 10 + 80) / 7),
-    ],
-)
-def test_a_timetable_caps_a_rate(
-    rate: float | None, limits: list[tuple[int, int | None]], expected: float | None
-) -> None:
-    assert capped(rate, limits) == (None if expected is None else pytest.approx(expected))
-
-
 def test_a_limit_alone_is_a_rate_at_best() -> None:
     told = predict({"a": BUCKET}, {}, limits=[(0, 10 * MB)])
     assert told.seconds == pytest.approx(100)
     assert any("--bwlimit" in each for each in told.assumptions)
+    assert predict({"a": BUCKET}, {}, limits=[(0, 10 * MB), (60, None)]).seconds is None
+
+
+def test_a_day_and_a_rate_both_limit_what_a_day_brings() -> None:
+    told = predict({"a": Amount(1, 1, 6_000 * MB)}, {"a": Supply(100_000, Quota(5_000 * MB))}, day_left_s=1)
+    assert (told.seconds, told.quota_days) == (1 + DAY + 9_999, 3)
+    assert told.rate_bytes_per_s == pytest.approx(100_000)
+
+
+def test_the_quota_of_a_route_that_nobody_knows_the_rate_of() -> None:
+    told = predict({"a": PROXY}, {"a": Supply(None, Quota(30 * MB))})
+    assert (told.seconds, told.quota_days) == (None, 4)
 
 
 def test_what_is_printed() -> None:
@@ -117,7 +109,6 @@ def test_what_is_printed() -> None:
 
 amounts = st.builds(Amount, st.integers(0, 9), st.integers(0, 99), st.integers(0, 10**12))
 quotas = st.builds(Quota, st.integers(1, 10**10), st.integers(0, 10**10))
-minutes = st.lists(st.integers(0, 7 * 24 * 60 - 1), min_size=1, max_size=6, unique=True).map(sorted)
 
 
 @given(amount=amounts, quota=quotas, rate=st.floats(1, 1e9), day_left=st.floats(0, DAY))
@@ -129,23 +120,10 @@ def test_a_quota_never_makes_it_faster_nor_gives_more(
     assert told.seconds is not None
     assert free.seconds is not None
     assert told.quota_days is not None
-    assert told.seconds >= free.seconds
+    assert told.seconds >= free.seconds * (1 - 1e-9)
     left = max(0, quota.bytes_per_day - quota.used_bytes)
     assert left + max(0, told.quota_days - 1) * quota.bytes_per_day >= (amount.size_bytes or 0) or not told.quota_days
     more = predict(
         {"a": amount}, {"a": Supply(rate, quota._replace(used_bytes=quota.used_bytes + 1))}, day_left_s=day_left
     )
     assert (more.quota_days or 0) >= told.quota_days
-
-
-@given(
-    at=minutes,
-    rates=st.lists(st.one_of(st.none(), st.integers(1, 10**9)), min_size=6, max_size=6),
-    rate=st.floats(1, 1e9),
-)
-def test_a_cap_lies_between_its_slots(at: list[int], rates: list[int | None], rate: float) -> None:
-    limits = list(zip(at, rates, strict=False))
-    told = capped(rate, limits)
-    assert told is not None
-    bounds = [min(rate, math.inf if most is None else most) for _, most in limits]
-    assert min(bounds) * (1 - 1e-9) <= told <= max(bounds) * (1 + 1e-9)
