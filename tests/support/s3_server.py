@@ -2,7 +2,7 @@
 
 import logging
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -30,25 +30,10 @@ class S3:
         """Store a public object."""
         self._put(f"{bucket}/{key}", content)
 
-    def put_in_parts(self, bucket: str, key: str, parts: list[bytes]) -> None:
-        """Store a public object by a multipart upload; its ETag is no MD5 then. Parts have at least 5 MiB."""
-        path = f"{bucket}/{key}"
-        opened = self._ask("POST", f"{path}?uploads", b"")[0].decode()
-        upload = opened.partition("<UploadId>")[2].partition("<")[0]
-        done = ""
-        for number, part in enumerate(parts, 1):
-            _, headers = self._ask("PUT", f"{path}?partNumber={number}&uploadId={upload}", part)
-            done += f"<Part><PartNumber>{number}</PartNumber><ETag>{headers['ETag']}</ETag></Part>"
-        body = f"<CompleteMultipartUpload>{done}</CompleteMultipartUpload>".encode()
-        self._ask("POST", f"{path}?uploadId={upload}", body)
-
     def _put(self, path: str, content: bytes) -> None:
-        self._ask("PUT", path, content)
-
-    def _ask(self, method: str, path: str, content: bytes) -> tuple[bytes, Mapping[str, str]]:
-        request = urllib.request.Request(f"{self.url}/{path}", content, _ANYBODY, method=method)
+        request = urllib.request.Request(f"{self.url}/{path}", content, _ANYBODY, method="PUT")
         with urllib.request.urlopen(request) as response:
-            return response.read(), response.headers
+            response.read()
 
 
 @contextmanager

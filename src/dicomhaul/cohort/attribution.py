@@ -6,14 +6,14 @@ whose original works are named then.
 """
 
 from collections.abc import Iterable
+from contextlib import closing
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import duckdb
 
-from dicomhaul.cohort.sandbox import Sandbox, one_line, quoted
+from dicomhaul.cohort.sandbox import Sandbox, quoted, reading
 from dicomhaul.cohort.tables import Shelf
-from dicomhaul.errors import CohortError
 
 _CHUNK: Final = 5_000
 
@@ -65,8 +65,7 @@ def attribute(held: Iterable[Held], *, shelf: Shelf | None = None) -> Attributio
     Raises CohortError if a table of the index cannot be read.
     """
     shelf = Shelf() if shelf is None else shelf
-    box = Sandbox(shelf)
-    try:
+    with closing(Sandbox(shelf)) as box, reading():
         db = box.db
         kinds = _load(db, held)
         works, originals, license_urls = _works(db)
@@ -82,10 +81,6 @@ def attribute(held: Iterable[Held], *, shelf: Shelf | None = None) -> Attributio
                 """
             ).fetchall()
         ]
-    except duckdb.Error as error:
-        raise CohortError(f"IDC's index: {one_line(error)}") from None
-    finally:
-        box.close()
     return Attribution(shelf.index_version, shares, works, license_urls)
 
 

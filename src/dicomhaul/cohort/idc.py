@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import duckdb
-
 from dicomhaul.cohort.gather import gather
 from dicomhaul.cohort.manifest import Entry
 from dicomhaul.cohort.names import unknown_name
 from dicomhaul.cohort.narrow import narrow
-from dicomhaul.cohort.sandbox import Sandbox, one_line
+from dicomhaul.cohort.sandbox import Sandbox, reading
 from dicomhaul.cohort.tables import Shelf
 from dicomhaul.errors import CohortError
 from dicomhaul.model import Query, Series
@@ -89,7 +87,7 @@ class IdcCohort:
                 CAST(coalesce(sum(coalesce({_BYTES}, len(c.sops) * {_AVERAGE})), 0) AS BIGINT)
             {_FROM} GROUP BY 1, 2, 3, 4, 5, 6, {size}, {average} ORDER BY ALL
         """
-        with _reading():
+        with reading():
             return [Group._make(row) for row in self._db.execute(sql).fetchall()]
 
     def iter_rows(self, *, fields: Sequence[str] = (), batch: int = 2_000) -> Iterator[list[Row]]:
@@ -106,7 +104,7 @@ class IdcCohort:
             {_FROM}
         """
         width = len(Series._fields)
-        with _reading(), self._db.cursor() as cursor:
+        with reading(), self._db.cursor() as cursor:
             whole = not cursor.execute("SELECT 1 FROM haul.chosen WHERE sops IS NOT NULL LIMIT 1").fetchall()
             cursor.execute(sql)
             while rows := cursor.fetchmany(batch):
@@ -146,14 +144,6 @@ def open_idc(
         yield IdcCohort(box, query.idc_version or shelf.idc_version, missing)
     finally:
         box.close()
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    try:
-        yield
-    except duckdb.Error as error:
-        raise CohortError(f"IDC's index: {one_line(error)}") from None
 
 
 def _class(value: str, bounds: Sequence[int]) -> str:

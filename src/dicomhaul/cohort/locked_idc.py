@@ -14,13 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-import duckdb
-
 from dicomhaul.cohort.licenses import known_licenses, refuse_others
 from dicomhaul.cohort.lock import Lock, LockedSeries, LockHeader, open_lock
 from dicomhaul.cohort.locked import as_series, check_source, falls_into, iter_wanted
 from dicomhaul.cohort.pool import licenses, pool_of_present
-from dicomhaul.cohort.sandbox import Sandbox, one_line, quoted
+from dicomhaul.cohort.sandbox import Sandbox, quoted, reading
 from dicomhaul.cohort.tables import Shelf
 from dicomhaul.errors import CohortError
 from dicomhaul.model import Query, Series
@@ -75,14 +73,14 @@ class LockedCohort:
             FROM haul.locked l LEFT JOIN haul.pool p ON p.crdc_series_uuid = l.uuid ORDER BY l.n
         """
         wanted = iter_wanted(self._lock, self._query)
-        with _reading(), self._db.cursor() as cursor:
+        with reading(), self._db.cursor() as cursor:
             cursor.execute(sql)
             while rows := list(islice(wanted, batch)):
                 found = cursor.fetchmany(len(rows))
                 yield [_placed(row, known, fields, asked) for row, known in zip(rows, found, strict=True)]
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
-        with _reading():
+        with reading():
             return self._db.execute(sql).fetchall()
 
 
@@ -110,7 +108,7 @@ def open_locked(path: Path, query: Query, *, shelf: Shelf | None = None) -> Iter
         check_source(lock.header, path, indexed=True)
         box = Sandbox(shelf)
         try:
-            with _reading():
+            with reading():
                 _load(lock, query, box, shelf)
             yield LockedCohort(lock, query, box)
         finally:
@@ -144,11 +142,3 @@ def _load(lock: Lock, query: Query, box: Sandbox, shelf: Shelf) -> None:
     if query.licenses_allowed:
         names = [*licenses(box, shelf), *(name for name in held if name)]
         refuse_others(held, known_licenses(query.licenses_allowed, names), narrows=False)
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    try:
-        yield
-    except duckdb.Error as error:
-        raise CohortError(f"IDC's index: {one_line(error)}") from None

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import duckdb
@@ -145,6 +146,15 @@ def one_line(error: duckdb.Error) -> str:
         if line.strip():
             lines.append(line.strip())
     return " ".join(lines)
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Call what DuckDB raises in here, at IDC's index, a CohortError."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise CohortError(f"IDC's index: {one_line(error)}") from None
 
 
 def column(rows: list[tuple[Any, ...]]) -> list[Any]:

@@ -6,8 +6,8 @@
 3. `serve` answers QIDO-RS and WADO-RS on a port, `serve_bucket` listings and objects, `serve_idc` plays all of IDC: its
    buckets, its proxy with the daily `allowance`, its store on Google. Each keeps a journal of what it was asked for.
 
-Nothing outside of `cli.origin` and the tests may import this room: pydicom and a server have no place in a
-transfer.
+Nothing but the command line (`cli`), the demonstration (`demo`) and the tests may import this room: pydicom and a
+server have no place in a transfer.
 """
 
 from dicomhaul.origin.allowance import Allowance
