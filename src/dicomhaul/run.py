@@ -23,7 +23,7 @@ import anyio
 import anyio.to_thread
 
 from dicomhaul import build
-from dicomhaul.cohort.lock import is_lock, lock_mark
+from dicomhaul.cohort.lock import LockHeader, is_lock, lock_mark
 from dicomhaul.cohort.locked import check_lock_option, lock_target
 from dicomhaul.config.options import QUERY_JSON, HaulOptions
 from dicomhaul.config.source import Sources, SourceSpec, idc_release, index_version
@@ -43,7 +43,7 @@ from dicomhaul.ports import Clock
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.place import place_of
 from dicomhaul.record.reader import CohortRow, LandedRow
-from dicomhaul.record.relock import new_header, write_lock_from_ledger
+from dicomhaul.record.relock import locked_rows, making_lock, new_header, write_lock_from_ledger
 from dicomhaul.report import INDEX_NAME, LandedSeries, Report, RunState
 
 _INDEX, _STALE = "index", "stale"  # in the ledger's meta; `merge` and `plan_again` make it stale
@@ -130,6 +130,7 @@ async def pull(
             source = run.named(source)
             with run.limits(cohorts=1):
                 cohort_id = await run.plan(query, source)
+                await run.check_lock(cohort_id, query, source)
                 await run.recheck()
                 await run.haul(cohort_id, source)
             await run.index()
@@ -403,27 +404,42 @@ class _Run:
             self._error = error
 
     async def lock(self, query: Query, source: Sources) -> None:
+    async def check_lock(self, cohort_id: int, query: Query, source: Sources) -> None:
+        """See, before anything is brought, that the lock which the options name loses nothing by being written."""
+        path = self._options.lock
+        if path is None:
+            return
+        fresh, base = self._lock_header(query, source), lock_target(query)
+
+        def check() -> None:
+            with making_lock(path, query=query, fresh=fresh, base=base) as lock:
+                lock.check(locked_rows(self._at.ledger, cohort_id, digests=False))
+
+        await anyio.to_thread.run_sync(check)
+
         """Write the lock of the cohort, if the options say so: with the digests of all that is there."""
         path = self._options.lock
         if path is None or self._error is not None or not self._cohorts:
             return
-        fresh = new_header(
-            query,
-            source=[spec.name for spec in source.specs],
-            created=self._timestamp(),
-            release=None if searches(source) else index_version(),
-        )
-        ledger, base = self._at.ledger, lock_target(query)
+        fresh, ledger, base = self._lock_header(query, source), self._at.ledger, lock_target(query)
 
         def write() -> None:
             write_lock_from_ledger(ledger, self._cohorts[-1], path, query=query, fresh=fresh, base=base)
 
         try:
             await anyio.to_thread.run_sync(write)
-        except (CohortError, LandingError, LedgerError) as error:
+        except (CohortError, ConfigError, LandingError, LedgerError) as error:  # another run's lock may be there by now
             self._error = error
 
     def _spent(self) -> Tally:
+    def _lock_header(self, query: Query, source: Sources) -> LockHeader:
+        return new_header(
+            query,
+            source=[spec.name for spec in source.specs],
+            created=self._timestamp(),
+            release=None if searches(source) else index_version(),
+        )
+
         now, before = asdict(self._world.tally), asdict(self._before)
         return Tally(**{key: now[key] - before[key] for key in now})
 

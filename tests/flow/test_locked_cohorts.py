@@ -296,6 +296,34 @@ def test_a_lock_is_not_written_over_something_else(rows: list[Series], tmp_path:
     assert table.read_text() == "my,work\n"
 
 
+def test_a_lock_that_is_there_is_only_added_to(rows: list[Series], holdings: Holdings, tmp_path: Path) -> None:
+    """By a plan, by a pull that is cut, by another cohort, by shards, by an edited manifest."""
+    lock, cohort, dest = (tmp_path / name for name in ("cohort.lock", "cohort.csv", "dest"))
+    cohort.write_text(idc_manifest(rows), encoding="utf-8")
+    with idc_thread(holdings) as origins:
+        words: list[Word] = ["--source", write_profiles(tmp_path, origins).source("bucket"), "--json"]
+        assert run_command("pull", cohort, *words, "-o", tmp_path / "first", "--lock", lock).code == 0
+        full = read(lock)[1]
+        assert run_command("plan", cohort, *words, "--lock", lock).code == 0
+        assert read(lock)[1] == full
+        cut = run_command("pull", cohort, *words, "-o", dest, "--lock", lock, "--max-transfer", "1")
+        assert (cut.code, read(lock)[1]) == (4, full)
+        content = lock.read_bytes()
+        part: list[Word] = [*words, "--lock", lock, "-o", tmp_path / "other"]
+        for refused in (
+            run_command("plan", "--series", rows[0].series, *words, "--lock", lock),
+            run_command("pull", "--series", rows[0].series, *part),
+            run_command("pull", cohort, *part[:-1], tmp_path / "shards", "--shard", "1/2"),
+        ):
+            assert (refused.code, refused.json["error"]) == (2, "ConfigError")
+        cohort.write_text(idc_manifest(rows[1:]), encoding="utf-8")
+        for refused in (run_command("plan", cohort, *words, "--lock", lock), run_command("pull", cohort, *part)):
+            assert refused.code == 2
+            assert "1 of its 3 series are not in this cohort" in refused.complaint
+    assert read_tree(tmp_path / "other") == {}  # it is refused before anything is brought
+    assert lock.read_bytes() == content
+
+
 def test_the_cohort_of_a_server(tmp_path: Path) -> None:
     """No revisions, no licences: the UIDs, the counts, the digests."""
     lock = tmp_path / "cohort.lock"

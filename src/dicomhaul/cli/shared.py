@@ -278,7 +278,10 @@ WaitOption = Annotated[
 LockOption = Annotated[
     Path | None,
     typer.Option(
-        "--lock", metavar="FILE", help="Write a lock: this very cohort, to be pulled again.", rich_help_panel=_RUN
+        "--lock",
+        metavar="FILE",
+        help="Write a lock: this very cohort, to be pulled again; or add to it.",
+        rich_help_panel=_RUN,
     ),
 ]
 RateOption = Annotated[

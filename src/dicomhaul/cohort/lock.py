@@ -127,6 +127,11 @@ def said(query: Query) -> dict[str, Any]:
     return given
 
 
+def said_of_lock(header: LockHeader, query: Query) -> dict[str, Any]:
+    """Return the same of a cohort that comes from a lock, as far as `query` narrows it: what was asked for at first."""
+    return {**header.query, **{name: value for name, value in said(query).items() if name != "targets"}}
+
+
 # -- writing --------------------------------------------------------------------------------------------------------
 
 

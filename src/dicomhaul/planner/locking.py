@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from dicomhaul.cohort.lock import LockedSeries, kept, open_lock, write_lock
+from dicomhaul.cohort.lock import LockedSeries
 from dicomhaul.cohort.locked import lock_target
 from dicomhaul.errors import NotWritable
 from dicomhaul.model import Series
 from dicomhaul.planner.request import PlanRequest
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.reader import LedgerReader
-from dicomhaul.record.relock import header_after, new_header, with_totals
+from dicomhaul.record.relock import making_lock, new_header
 
 _PLAIN = "series, study, revision, bucket, collection, patient, modality, license, instances, size_bytes"
 
@@ -45,7 +45,8 @@ class PlannedLock:
             created: now, ISO 8601.
             release: the version of the index that was asked; None: none was.
 
-        Raises NotWritable, LedgerError; CohortError if the lock that the cohort came from is damaged.
+        Raises NotWritable, LedgerError; ConfigError if the lock at its place is of something else; CohortError if that
+        one, or the one that the cohort came from, is damaged.
         """
         base = lock_target(request.query)
         sources = (spec.name for spec in request.source.specs)
@@ -55,15 +56,8 @@ class PlannedLock:
             there: LedgerReader | None = None
             if request.present is not None and request.present.is_file():
                 there = stack.enter_context(closing(Ledger.open(request.present, read_only=True)))
-            lock = None if base is None else stack.enter_context(open_lock(base))
-            if lock is not None:
-                header = header_after(lock, request.query, header)
-
-            def rows(at: LedgerReader | None) -> Iterator[LockedSeries]:
-                found = (_with_digests(row, at) for row in self._sorted())
-                return found if lock is None else kept(lock, found)
-
-            write_lock(self._path, with_totals(header, rows(None)), rows(there))
+            lock = stack.enter_context(making_lock(self._path, query=request.query, fresh=header, base=base))
+            lock.write(lambda digests: (_with_digests(row, there if digests else None) for row in self._sorted()))
 
     def _sorted(self) -> Iterator[LockedSeries]:
         for row in self._db.execute("SELECT * FROM row ORDER BY series, study"):

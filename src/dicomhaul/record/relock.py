@@ -2,15 +2,27 @@
 
 Rules: streamed, series by series; changes nothing in the ledger. A cohort that came from a lock keeps that lock's query
 and release, and every digest that it stated: who reads the new one finds the same cohort in it, with more known of it.
+So does a lock that takes the place of another, which must be of the same cohort.
 """
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from dicomhaul.cohort.lock import Lock, LockedSeries, LockHeader, kept, open_lock, said, write_lock
+from dicomhaul.cohort.lock import (
+    Lock,
+    LockedSeries,
+    LockHeader,
+    is_lock,
+    kept,
+    open_lock,
+    said,
+    said_of_lock,
+    write_lock,
+)
+from dicomhaul.cohort.locked import check_only_gains, check_same_question, is_target
 from dicomhaul.model import Query
 from dicomhaul.record.reader import LedgerReader, MemberRow
 
@@ -36,9 +48,8 @@ def new_header(query: Query, *, source: Iterable[str], created: str, release: st
 
 def header_after(base: Lock, query: Query, fresh: LockHeader) -> LockHeader:
     """Return the header of a lock whose cohort came from the lock `base`, as far as `query` narrows it."""
-    narrowed = {key: value for key, value in said(query).items() if key != "targets"}
     return dataclasses.replace(
-        base.header, query={**base.header.query, **narrowed}, written_by=fresh.written_by, source=fresh.source
+        base.header, query=said_of_lock(base.header, query), written_by=fresh.written_by, source=fresh.source
     )
 
 
@@ -86,6 +97,67 @@ def locked_row(ledger: LedgerReader, row: MemberRow, *, digests: bool = True) ->
     )
 
 
+class LockInMaking:
+    """A lock before it is written: what it will say, given the locks that were there before it.
+
+    Made by `making_lock`.
+
+    Attributes:
+        header: its first line, without totals.
+    """
+
+    def __init__(self, path: Path, header: LockHeader, base: Lock | None, before: Lock | None) -> None:
+        self.header = header
+        self._path = path
+        self._before = before
+        self._old = [lock for lock in (base, before) if lock is not None]  # of two that differ the last has its way
+
+    def check(self, rows: Iterable[LockedSeries]) -> None:
+        """See that what is at its path loses nothing if these take its place. Raises ConfigError, CohortError."""
+        if self._before is not None:
+            check_same_question(self._before, self.header.query)
+            check_only_gains(self._before, rows, idc_version=self.header.idc_version)
+
+    def write(self, rows: Callable[[bool], Iterator[LockedSeries]]) -> None:
+        """Write it: `rows(False)` gives its series for its totals, `rows(True)` with their digests.
+
+        Raises NotWritable; errors as `check`.
+        """
+        self.check(rows(False))
+
+        def joined(found: Iterator[LockedSeries]) -> Iterator[LockedSeries]:
+            for lock in self._old:
+                found = kept(lock, found)
+            return found
+
+        write_lock(self._path, with_totals(self.header, joined(rows(False))), joined(rows(True)))
+
+
+@contextmanager
+def making_lock(path: Path, *, query: Query, fresh: LockHeader, base: Path | None) -> Iterator[LockInMaking]:
+    """Prepare a lock.
+
+    Args:
+        path: where it goes. A lock that is there is added to, and must be of the same cohort.
+        query: what was asked for.
+        fresh: as `new_header` makes it.
+        base: the lock that was the cohort's TARGET; may be `path`.
+
+    Raises CohortError if one of the locks cannot be read.
+    """
+    with ExitStack() as stack:
+        lock = None if base is None else stack.enter_context(open_lock(base))
+        before = None
+        if is_lock(path) and not is_target(path, base):
+            before = stack.enter_context(open_lock(path))
+        yield LockInMaking(path, fresh if lock is None else header_after(lock, query, fresh), lock, before)
+
+
+def locked_rows(ledger: LedgerReader, cohort_id: int, *, digests: bool) -> Iterator[LockedSeries]:
+    """Yield the series of a cohort as a lock states them, as `locked_row`."""
+    return (locked_row(ledger, row, digests=digests) for row in ledger.iter_members(cohort_id))
+
+
 def write_lock_from_ledger(
     ledger: LedgerReader, cohort_id: int, path: Path, *, query: Query, fresh: LockHeader, base: Path | None = None
 ) -> None:
@@ -94,19 +166,13 @@ def write_lock_from_ledger(
     Args:
         ledger: where the cohort stands.
         cohort_id: its key there.
-        path: where the lock goes; what is there is replaced in one step.
+        path: as `making_lock`, like those that follow.
         query: what was asked for.
-        fresh: as `new_header` makes it.
-        base: the lock that was the cohort's TARGET; may be `path`.
+        fresh: its header.
+        base: the cohort's TARGET, if that is a lock.
 
-    Raises NotWritable, LedgerError; CohortError if `base` is damaged.
+    Raises NotWritable, LedgerError; ConfigError if what is at `path` is the lock of something else; CohortError if a
+    lock is damaged.
     """
-    with ExitStack() as stack:
-        lock = None if base is None else stack.enter_context(open_lock(base))
-        header = fresh if lock is None else header_after(lock, query, fresh)
-
-        def rows(*, digests: bool) -> Iterator[LockedSeries]:
-            found = (locked_row(ledger, row, digests=digests) for row in ledger.iter_members(cohort_id))
-            return found if lock is None else kept(lock, found)
-
-        write_lock(path, with_totals(header, rows(digests=False)), rows(digests=True))
+    with making_lock(path, query=query, fresh=fresh, base=base) as lock:
+        lock.write(lambda digests: locked_rows(ledger, cohort_id, digests=digests))

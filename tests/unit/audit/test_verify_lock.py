@@ -9,7 +9,7 @@ import pytest
 from dicomhaul.audit.findings import Finding, Problem
 from dicomhaul.audit.locked import Breach, LockProof, prove_lock
 from dicomhaul.cohort.lock import LockedSeries, LockHeader, open_lock, write_lock
-from dicomhaul.errors import CohortError
+from dicomhaul.errors import CohortError, ConfigError
 from dicomhaul.model import Proof, Query, Receipt, Series, SeriesUID, Shard, SopUID, StudyUID
 from dicomhaul.plan.shard import shard_of
 from dicomhaul.record.ledger import Ledger
@@ -197,3 +197,24 @@ def test_a_lock_that_is_its_own_target_keeps_query_release_and_digests(ledger: L
     assert header.licenses == {"CC BY 3.0": 5}
     assert now[0].xxh3 == {"1.2.1.1": digest(1, 1).hex(), "1.2.1.2": digest(1, 2).hex()}
     assert now[1].xxh3 == {"1.2.2.1": "00" * 16, "1.2.2.2": digest(2, 2).hex()}
+
+
+def test_a_lock_that_is_there_loses_no_digest(ledger: Ledger, tmp_path: Path) -> None:
+    path = tmp_path / "cohort.lock"
+    query = Query(collection=("a",))
+    with closing(ledger):
+        rows = rows_of(ledger)
+        rows[3] = replace(rows[3], xxh3={"1.2.4.2": "22" * 16})
+        write_lock(path, replace(FRESH, series=5), rows)
+        (cohort,) = ledger.cohorts()
+        write_lock_from_ledger(ledger, cohort.id, path, query=query, fresh=FRESH)
+        with open_lock(path) as lock:
+            assert list(lock)[3].xxh3 == {"1.2.4.1": digest(4, 1).hex(), "1.2.4.2": "22" * 16}
+        content = path.read_bytes()
+        for other, fresh in (
+            (Query(collection=("b",)), new_header(Query(collection=("b",)), source=[], created="", release="25.0.5")),
+            (query, replace(FRESH, idc_version=26)),
+        ):
+            with pytest.raises(ConfigError, match="stays as it is"):
+                write_lock_from_ledger(ledger, cohort.id, path, query=other, fresh=fresh)
+        assert path.read_bytes() == content

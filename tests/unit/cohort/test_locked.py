@@ -9,7 +9,14 @@ import pytest
 
 from dicomhaul.cohort.idc import open_idc
 from dicomhaul.cohort.lock import LockedSeries, LockHeader, open_lock, write_lock
-from dicomhaul.cohort.locked import as_series, check_lock_option, check_source, iter_wanted, lock_target
+from dicomhaul.cohort.locked import (
+    as_series,
+    check_lock_option,
+    check_only_gains,
+    check_source,
+    iter_wanted,
+    lock_target,
+)
 from dicomhaul.cohort.locked_idc import open_locked
 from dicomhaul.cohort.tables import Shelf
 from dicomhaul.errors import CohortError, ConfigError
@@ -109,6 +116,61 @@ def test_a_part_of_it_may_not_take_its_place(tmp_path: Path) -> None:
     for other in (path, tmp_path / "link"):
         with pytest.raises(ConfigError, match="only a part of it"):
             check_lock_option(other, replace(whole, shard=Shard(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("query", "what"),
+    [
+        (Query(collection=("lung_phantom",)), r"the lock of something else \(not the same: collection\)"),
+        (Query(collection=("a",), where="x = 'Doe'"), r"\(not the same: where\)"),
+        (Query(modality=("CT",)), r"\(not the same: collection, modality\)"),
+        (Query(collection=("a",), shard=Shard(1, 3)), r"the lock of another shard .* give each shard a file"),
+    ],
+)
+def test_another_cohort_may_not_take_the_place_of_a_lock(query: Query, what: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "cohort.lock", row(), header=replace(HEADER, query={"collection": ["a"]}))
+    check_lock_option(path, Query(collection=("a",)))
+    with pytest.raises(ConfigError, match=what) as raised:
+        check_lock_option(path, query)
+    assert "Doe" not in str(raised.value)
+
+
+def test_shards_do_not_share_one_file_for_their_locks(tmp_path: Path) -> None:
+    path = written(tmp_path / "s", row(), header=replace(HEADER, query={"collection": ["a"], "shard": [1, 3]}))
+    check_lock_option(path, Query(collection=("a",), shard=Shard(1, 3)))
+    with pytest.raises(ConfigError, match="give each shard a file"):
+        check_lock_option(path, Query(collection=("a",), shard=Shard(2, 3)))
+
+
+def test_a_target_that_is_a_lock_counts_as_what_it_was_made_from(tmp_path: Path) -> None:
+    asked = replace(HEADER, query={"collection": ["a"]})
+    base, copy = (written(tmp_path / name, row(), header=asked) for name in ("base", "copy"))
+    other = written(tmp_path / "other", row(), header=replace(HEADER, query={"collection": ["b"]}))
+    check_lock_option(copy, Query(targets=(str(base),)))
+    for path, query in ((other, Query(targets=(str(base),))), (copy, Query(targets=(str(base),), limit_series=1))):
+        with pytest.raises(ConfigError, match="not the same"):
+            check_lock_option(path, query)
+
+
+def test_the_same_question_may_not_have_lost_a_series(tmp_path: Path) -> None:
+    before = [row(1), row(2), row(3, sops=("1", "2"))]
+    path = written(tmp_path / "l", *before)
+    with open_lock(path) as lock:
+        for rows in (before, [*before, row(4)], [row(0), *before], [row(1), row(2), row(3)]):
+            check_only_gains(lock, rows, idc_version=20)
+        for rows in (
+            [],
+            before[:2],
+            before[1:],
+            [row(1), row(2, revision=UNKNOWN.replace("0", "1")), before[2]],
+            [row(1), row(2, sops=("1",)), before[2]],
+            [row(1), row(2), row(3, sops=("1",))],
+        ):
+            with pytest.raises(ConfigError, match=r"of its 3 series are not in this cohort .*the first: 1\.2\.\d"):
+                check_only_gains(lock, rows, idc_version=20)
+        for version, name in ((21, "IDC v21"), (None, "no IDC cohort")):
+            with pytest.raises(ConfigError, match=f"the lock of IDC v20, not of {name}"):
+                check_only_gains(lock, before, idc_version=version)
 
 
 # -- in part --------------------------------------------------------------------------------------------------------
