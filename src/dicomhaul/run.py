@@ -172,14 +172,14 @@ async def resume(
                 await run.recheck()
                 for cohort, source in zip(cohorts, sources, strict=True):
                     if source.word != cohort.source:
-                        destination.ledger.reroute(cohort.id, _router(source))
+                        destination.ledger.reroute(cohort.id, _router(source, options.quota_bytes))
                     await run.haul(cohort.id, source)
             await run.index()
         return run.end()
 
 
-def _router(source: Sources) -> Callable[[Work], Routing]:
-    offers = source.offers
+def _router(source: Sources, quota_bytes: int | None) -> Callable[[Work], Routing]:
+    offers = source.offers(quota_bytes)
     return lambda work: route(offers, traits_of(work))
 
 
@@ -311,7 +311,8 @@ class _Run:
         ledger = self._at.ledger
         ledger.retry_failed(cohort_id)
         # Another cohort that shares series with this one may have been planned for other sources since.
-        ledger.reroute(cohort_id, _router(source), among=[spec.name for spec in source.specs])
+        router = _router(source, self._options.quota_bytes)
+        ledger.reroute(cohort_id, router, among=[spec.name for spec in source.specs])
         ledger.fail_unrouted(cohort_id)
         amount = ledger.amount_planned(cohort_id)
         self._world.observer(Planned(amount.series, amount.instances, amount.size_bytes))

@@ -132,10 +132,9 @@ class Sources:
             raise ConfigError("--name-by crdc needs IDC's buckets: only their objects have such names")
         return Sources(",".join(spec.word for spec in specs), specs)
 
-    @property
-    def offers(self) -> tuple[Offer, ...]:
-        """What each of them offers, for the choice of routes."""
-        return tuple(_offer(spec) for spec in self.specs)
+    def offers(self, quota_bytes: int | None) -> tuple[Offer, ...]:
+        """What each of them offers, for the choice of routes; the user lets each DICOMweb server give so much a day."""
+        return tuple(_offer(spec, quota_bytes) for spec in self.specs)
 
     @property
     def base_urls(self) -> tuple[str, ...]:
@@ -148,7 +147,7 @@ class Sources:
         return self.specs[0].profile_word
 
 
-def _offer(spec: SourceSpec) -> Offer:
+def _offer(spec: SourceSpec, quota_bytes: int | None) -> Offer:
     profile = spec.profile
     limits = profile.limits
     return Offer(
@@ -156,7 +155,7 @@ def _offer(spec: SourceSpec) -> Offer:
         kind=profile.kind,
         holds=None if profile.holds is None else frozenset(profile.holds),
         response_bytes=limits.response_bytes,
-        metered=bool(profile.status.quota),
+        metered=profile.is_metered(quota_bytes),
         whole_bytes=largest_whole_bytes(response_bytes=limits.response_bytes, series_bytes=limits.series_bytes),
     )
 

@@ -103,7 +103,7 @@ class Sheet:
             more = ", …" if len(self.missing) > 3 else ""
             self.notes.append(f"{len(self.missing):,} of those named were not found: {some}{more}")
         unrouted = self._unrouted or any(not group.routing.routes for group in groups)
-        if unrouted and source.index == "idc" and not any(offer.kind == "bucket" for offer in source.offers):
+        if unrouted and source.index == "idc" and not any(spec.profile.kind == "bucket" for spec in source.specs):
             self.notes.append(f"IDC's public buckets have all of its series: --source {source.word},idc-bucket")
         return summarise(groups, skipped=skipped, source=source.name, notes=tuple(self.notes))
 

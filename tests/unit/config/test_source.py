@@ -172,16 +172,25 @@ def test_the_copy_of_the_buckets_that_is_meant() -> None:
 def test_a_list_is_an_order_and_names_each_once() -> None:
     sources = resolve_sources("idc-google, idc,idc-google")
     assert sources.word == "idc-google,idc-bucket,idc-proxy"
-    assert [offer.kind for offer in sources.offers] == ["dicomweb", "bucket", "dicomweb"]
-    assert [offer.metered for offer in sources.offers] == [False, False, True]
-    assert sources.offers[0].holds == frozenset({"idc-open-data"})
+    assert [offer.kind for offer in sources.offers(None)] == ["dicomweb", "bucket", "dicomweb"]
+    assert [offer.metered for offer in sources.offers(None)] == [False, False, True]
+    assert sources.offers(None)[0].holds == frozenset({"idc-open-data"})
+
+
+def test_a_quota_of_the_user_s_holds_for_each_server_and_no_bucket() -> None:
+    offers = resolve_sources("idc-google,idc-bucket,idc-proxy").offers(5_000_000)
+    assert {offer.name: offer.metered for offer in offers} == {
+        "idc-google": True,
+        "idc-bucket": False,
+        "idc-proxy": True,
+    }
 
 
 def test_what_the_ledger_keeps_means_the_same_again(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('name = "mine"\nextends = "idc-bucket"\nurl = "http://127.0.0.1:9"\n')
     sources = resolve_sources(f"{tmp_path}/mine.toml,idc-proxy")
     assert resolve_sources(sources.word) == sources
-    assert sources.offers[0].kind == "bucket"
+    assert sources.offers(None)[0].kind == "bucket"
 
 
 def test_a_url_or_a_file_may_hold_a_comma(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_the_traits_of_a_series() -> None:
 
 
 def test_what_the_built_in_sources_offer() -> None:
-    offers = {offer.name: offer for offer in resolve_sources("idc,idc-google").offers}
+    offers = {offer.name: offer for offer in resolve_sources("idc,idc-google").offers(None)}
     assert offers["idc-bucket"].kind == "bucket"
     assert not offers["idc-bucket"].metered
     assert offers["idc-proxy"] == PROXY

@@ -18,7 +18,7 @@ from dicomhaul import errors
 from dicomhaul.config.options import QUERY_JSON
 from dicomhaul.config.source import Connection, resolve_sources
 from dicomhaul.errors import CohortError, ConfigError, HaulError, QuotaExhausted, ServerFailed, SourceDown
-from dicomhaul.land.layout import PLAIN_LAYOUT
+from dicomhaul.land.layout import IDC_LAYOUT, PLAIN_LAYOUT
 from dicomhaul.model import Query
 from dicomhaul.origin import Rule, Stall, Status
 from dicomhaul.plan.estimate import Amount, Summary
@@ -109,6 +109,27 @@ def test_every_error_of_the_child_is_raised_as_what_it_was(kind: type[HaulError]
     assert type(raised) is kind
     assert str(raised) == "why"
     assert not isinstance(raised, QuotaExhausted) or raised.until_s == 0.0
+
+
+@pytest.mark.parametrize(
+    ("before", "quota_bytes", "sources"),
+    [("", 20_000_000, "idc-google"), ("[quota]\nbytes_per_day = 20_000_000", None, "mine.toml")],
+    ids=["user", "profile"],
+)
+def test_a_quota_of_any_source_is_planned_with(
+    before: str, quota_bytes: int | None, sources: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text(f'name = "mine"\nextends = "idc-google"\nurl = "http://127.0.0.1:9"\n{before}')
+    source = resolve_sources(f"{sources},idc-bucket")
+    request = PlanRequest(Query(collection=("qin_pet_phantom",)), source, IDC_LAYOUT, quota_bytes=quota_bytes)
+    summary = anyio.run(plan, request)
+    first, bucket = (spec.name for spec in source.specs)
+    size_bytes = {name: amount.size_bytes or 0 for name, amount in summary.routes.items()}
+    assert 0 < size_bytes[first] <= 20_000_000
+    assert sum(size_bytes.values()) == summary.total.size_bytes
+    assert any(f"more than what is left of today's quota of {first}" in why for why in summary.reasons[bucket])
+    assert summary.quotas == {first: (20_000_000, 0)}
 
 
 def test_an_error_of_an_unknown_kind_is_still_one() -> None:
