@@ -361,6 +361,22 @@ async def test_an_instance_that_is_cut_inside_a_whole_object(tmp_path: Path) -> 
         assert "suspend" not in sink.calls
 
 
+class RefusingSink(WatchedSink):
+    """Finds what it was given damaged, at the very end."""
+
+    def end(self, identity: Identity) -> None:
+        self.calls.append("end")
+        raise DamagedError("not what was asked for")
+
+
+async def test_what_the_sink_finds_damaged_leaves_no_part_open_in_it(tmp_path: Path) -> None:
+    """Others share it: the next of them begins a part."""
+    sink = RefusingSink()
+    with pytest.raises(DamagedError):
+        await fetch(Held(SMALL), tmp_path, ref_of(SMALL), sink)
+    assert sink.calls == ["begin", "end", "discard"] * (len(sink.calls) // 3)
+
+
 async def test_an_object_that_is_gone(tmp_path: Path) -> None:
     for status in ("204 No Content", "404 Not Found"):
         with pytest.raises(NotFound):
@@ -553,7 +569,7 @@ async def test_a_listing_without_end_is_left(tmp_path: Path, monkeypatch: pytest
         await listing(tmp_path, *pages)
     monkeypatch.setattr("dicomhaul.source.bucket._MOST_OBJECTS", 3)
     pages = (page(keys(f"{number}.dcm"), str(number)) for number in range(100))
-    with pytest.raises(Unsupported, match="does not end"):
+    with pytest.raises(Unsupported, match="does not end: 4 objects in 4 pages"):
         await listing(tmp_path, *pages)
 
 

@@ -26,6 +26,7 @@ class Bench:
         self.held = {f"1.{n}": {f"{n}.{sop}": bytes(n) for sop in range(3)} for n in range(40)}
         self.source = FakeSource(self.held)
         self.other: FakeSource | None = None  # the second route, where there are two
+        self.third: FakeSource | None = None
         self.stopped: dict[str, SourceError] = {}
         self.wait = False
         self.clock = FakeClock()
@@ -71,6 +72,8 @@ class Bench:
         lanes = [self.lane("fake", self.source, at_once)]
         if self.other is not None:
             lanes.append(self.lane("other", self.other, at_once))
+        if self.third is not None:
+            lanes.append(self.lane("third", self.third, at_once))
         engine = Engine(
             lanes=lanes,
             stopped=self.stopped,

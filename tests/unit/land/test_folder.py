@@ -8,6 +8,7 @@ import pytest
 from dicomhaul.errors import DiskFull, LandingError, NotWritable
 from dicomhaul.land.folder import Folder, instance_path
 from dicomhaul.land.writer import Staged
+from dicomhaul.model import Partial
 from support.failing import FailingCalls
 from support.fakes import prepared_folder
 from support.syncs import Syncs
@@ -113,6 +114,18 @@ def test_the_sweep_empties_staging(tmp_path: Path) -> None:
         (folder.staging / name).write_bytes(b"")
     assert folder.sweep() == 2
     assert list(folder.staging.iterdir()) == []
+
+
+def test_only_what_staging_itself_has_is_held(tmp_path: Path) -> None:
+    folder = prepared_folder(tmp_path)
+    (folder.staging / "a.part").write_bytes(b"0123")
+    (tmp_path / "outside").write_bytes(b"0123")
+    held = {
+        name: folder.holds(Partial("stem", "etag", name, 4, bytes(16)))
+        for name in ("a.part", "../../outside", str(tmp_path / "outside"))
+    }
+    assert held == {"a.part": True, "../../outside": False, str(tmp_path / "outside"): False}
+    assert not folder.holds(Partial("stem", "etag", "a.part", 5, bytes(16)))
 
 
 def test_what_cannot_be_swept_is_a_landing_error(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ PRIOR = Traits(DATA, prior=True, size_bytes=100 * MB)
         ((PROXY,), SINGLE, "idc-proxy", "single instances"),
         ((BUCKET, PROXY), HUGE, "idc-bucket", "IDC's own way for bulk"),
         ((PROXY, BUCKET), HUGE, "idc-bucket", "an instance of it is larger than an answer of idc-proxy (32 MB)"),
+        ((PROXY,), HUGE._replace(instance_bytes=32 * MB), "idc-proxy", "instance by instance: more than 32 MB"),
         ((PROXY,), HUGE, "", "an instance of it is larger than an answer of idc-proxy (32 MB)"),
         ((BUCKET, PROXY), HUGE._replace(whole=False), "idc-bucket idc-proxy",
          "its instances may be larger than an answer of idc-proxy (32 MB)"),

@@ -109,11 +109,12 @@ def test_a_full_disk(there: Folder, here: Folder, monkeypatch: pytest.MonkeyPatc
 def test_what_is_begun_of_an_object(there: Folder, here: Folder, *, link: bool) -> None:
     """It will be written to: only who removes the other may share it."""
     (there.staging / "begun").write_bytes(CONTENT)
+    (there.private / "outside").write_bytes(CONTENT)
     bringer = Bringer(here, by_stem=lambda: False)
     name = bringer.carry(there, Begun("begun", len(CONTENT) - 1), link=link)
     assert name is not None
     assert (here.staging / name).read_bytes() == CONTENT
     assert (here.staging / name).samefile(there.staging / "begun") is link
     assert bringer.carry(there, Begun("begun", len(CONTENT) + 1), link=link) is None
-    assert bringer.carry(there, Begun("../begun", 1), link=link) is None
+    assert bringer.carry(there, Begun("../outside", 1), link=link) is None
     assert bringer.carry(there, Begun("gone", 0), link=link) is None

@@ -8,7 +8,7 @@ import pytest
 
 from dicomhaul.errors import Disconnected, NotFound, QuotaExhausted, SourceDown
 from dicomhaul.events import SeriesMoved, SourceStopped
-from dicomhaul.model import Job, State
+from dicomhaul.model import Job, Known, State
 from dicomhaul.ports import Sink
 from dicomhaul.record.ledger import Ledger
 from support.engine_bench import Bench
@@ -63,6 +63,24 @@ async def test_what_one_route_refuses_comes_by_the_next_and_keeps_what_landed(be
     assert "404" in moved["1.2"].reason
     assert bench.tally.series_moved == 2
     assert set(bench.taken) == {sop for series in list(bench.held)[:4] for sop in bench.held[series]}
+
+
+async def test_a_route_that_goes_on_with_a_series_knows_what_the_one_before_it_landed(bench: Bench) -> None:
+    content = bytes(1 << 20)
+    bench.held["1.2"] = {f"2.{sop}": content for sop in range(3)}
+    bench.plan(count=3, routes=lambda _: BOTH)
+    assert bench.other is not None
+
+    async def break_off(job: Job, sink: Sink) -> None:
+        if job.series == "1.2":
+            await push(sink, content, identity("2.0", series="1.2"))
+            await push(sink, content, identity("2.1", series="1.2"))
+            raise NotFound("404")
+
+    bench.source.before = break_off
+    bench.source.lists = False
+    assert await bench.run() == {}
+    assert [job.sop for job in bench.other.asked] == ["2.2"]
 
 
 async def test_what_every_route_refuses_fails_and_says_what_each_said(bench: Bench) -> None:
@@ -126,6 +144,78 @@ async def test_waiting_for_the_quota_goes_on_when_it_opens(bench: Bench) -> None
     assert bench.states() == {State.LANDED: 40}
     assert bench.clock.now() == until_s + 30.0  # the other side's clock may be late
     assert len(bench.source.asked) <= 40 + 8  # each worker met the end of the quota once
+
+
+async def test_waiting_is_in_steps_for_a_machine_may_be_suspended(bench: Bench) -> None:
+    bench.plan(count=1, routes=lambda _: ("fake",))
+    bench.other = None
+    bench.wait = True
+    until_s = bench.clock.now() + 3_600
+
+    async def used_up(_: Job, __: Sink) -> None:
+        if bench.clock.now() < until_s:
+            raise QuotaExhausted("used up", until_s=until_s)
+
+    bench.source.before = used_up
+    assert await bench.run() == {}
+    assert max(bench.clock.slept) == 60.0
+    assert bench.clock.now() == until_s + 30.0
+
+
+async def test_two_that_wait_do_not_hand_a_series_back_and_forth(bench: Bench) -> None:
+    """While a third one still brings something, neither has to rest itself."""
+    bench.plan(count=6, routes=lambda n: ("third",) if n == 5 else BOTH)
+    bench.third = FakeSource(bench.held)
+    bench.wait = True
+    until_s = bench.clock.now() + 3_600
+    assert bench.other is not None
+
+    async def used_up(_: Job, __: Sink) -> None:
+        if bench.clock.now() < until_s:
+            raise QuotaExhausted("used up", until_s=until_s)
+
+    async def linger(_: Job, __: Sink) -> None:
+        await bench.clock.sleep(7_200)
+
+    bench.source.before = bench.other.before = used_up
+    bench.third.before = linger
+    with anyio.fail_after(30):
+        assert await bench.run() == {}
+    assert bench.states() == {State.LANDED: 6}
+    assert bench.tally.series_moved <= 10  # each of five to the other route, and once back
+
+
+async def test_what_waits_for_a_quota_does_not_gather_in_memory(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dicomhaul.transfer.engine._PARKED", 30)
+    bench.held.update({f"2.{n}": {f"2{n}.0": b"x"} for n in range(400)})
+    bench.plan(count=400, expected=None, routes=lambda n: ("fake",) if n else ("other",))
+    bench.wait = True
+    leased: list[int] = []
+    known = bench.ledger.known
+
+    def count(series_id: int) -> Known:
+        leased.append(series_id)
+        return known(series_id)
+
+    monkeypatch.setattr(bench.ledger, "known", count)
+    until_s = bench.clock.now() + 3_600
+    assert bench.other is not None
+    parked: list[int] = []
+
+    async def used_up(_: Job, __: Sink) -> None:
+        if bench.clock.now() < until_s:
+            parked.append(len(leased))
+            raise QuotaExhausted("used up", until_s=until_s)
+
+    async def linger(_: Job, __: Sink) -> None:
+        await bench.clock.sleep(1_800)
+        parked.append(len(leased))
+
+    bench.source.before = used_up
+    bench.other.before = linger
+    assert await bench.run() == {}
+    assert parked[-1] <= 30 + 8 + 16 + 1  # parked, one for each worker, leased ahead, the other route's
+    assert sum(bench.states().values()) == 400
 
 
 async def test_waiting_moves_what_can_come_otherwise(bench: Bench) -> None:

@@ -29,6 +29,7 @@ class Bench:
         self.stems: dict[str, str] = {}
         self.sinks: list[MemorySink] = []
         self.trouble: HaulError | None = None
+        self.shares = Shares(8)
         self.gathered = Shares(1 << 20)
 
     def _open_sink(self, job: Job, folder: str, known: Collection[str]) -> MemorySink:
@@ -60,7 +61,7 @@ class Bench:
             source=self.source,
             open_sink=self._open_sink,
             note_stems=self._note_stems,
-            shares=Shares(8),
+            shares=self.shares,
             gathered=self.gathered,
             at_once=4,
         )
@@ -263,6 +264,25 @@ async def test_no_more_is_gathered_than_there_is_room_for() -> None:
     bench.source.before = watch
     assert (await bench.haul().run()).proof is Proof.INVENTORY
     assert max(together) == 2
+
+
+async def test_a_series_waits_until_its_host_has_room_for_all_of_it() -> None:
+    one, other = Bench(), Bench()
+    other.shares = one.shares = Shares(8)
+    go = anyio.Event()
+
+    async def hold(_: ObjectRef) -> None:
+        await go.wait()
+
+    one.source.before = hold
+    async with anyio.create_task_group() as group:
+        group.start_soon(one.haul().run)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(other.haul().run)
+        await anyio.wait_all_tasks_blocked()
+        assert (one.source.listed, other.source.listed) == ([("b", "r")], [])
+        go.set()
+    assert (one.taken, other.taken) == (ALL, ALL)
 
 
 async def test_who_gives_up_waiting_for_shares_lets_those_behind_go_on() -> None:

@@ -211,6 +211,16 @@ async def test_a_series_that_one_answer_cannot_hold_is_asked_for_singly(
     assert sorted(bench.asked, key=str) == asked
 
 
+@pytest.mark.parametrize(("size_bytes", "each"), [(1_000, 125), (None, None)])
+async def test_a_single_instance_is_asked_for_with_the_bytes_that_it_may_have(
+    size_bytes: int | None, each: int | None
+) -> None:
+    """A quota lets nothing begin that may not fit."""
+    bench = Bench(SMALL)
+    await bench.haul(expected=8, size_bytes=size_bytes, cut=True)
+    assert {(job.sop is None, job.size_bytes) for job in bench.source.asked} == {(False, each)}
+
+
 async def test_a_cut_series_that_cannot_be_listed_is_asked_for_whole() -> None:
     bench = Bench(SMALL)
     bench.source.lists = False
