@@ -1,6 +1,7 @@
 """Merging: the shards of a destination become one whole, or several destinations become one more.
 
 hold every ledger, and adopt what crashes left            [destination]
+refuse to make a whole of one tree that lacks a shard     [record.absent]
 unite them, and bring the files of other trees before     [record.unite, record.bring]
 that is committed
 index.parquet                                             [run, record]
@@ -12,10 +13,10 @@ Killed at any moment, it leaves the old state or the new, and running it again e
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import anyio.from_thread
 
@@ -26,11 +27,15 @@ from dicomhaul.errors import ConfigError, LedgerError
 from dicomhaul.land.folder import Folder
 from dicomhaul.land.writer import landing_error
 from dicomhaul.model import Failure, Query, Shard
+from dicomhaul.record.absent import Absent, absent_shards
 from dicomhaul.record.asked import Fingerprint
 from dicomhaul.record.bring import Bringer
+from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.place import Place, place_of, shards_at
-from dicomhaul.record.reader import Standing
+from dicomhaul.record.reader import CohortRow, Standing
 from dicomhaul.record.unite import Other, United, unite
+
+_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Merged:
         dest: the destination that has it all now.
         standing: what its ledger says.
         failures: what is missing there, by name.
+        absent: shards that were never merged into it, by cohort; what they would bring is in neither of the two above.
         united: what was united.
         linked: instances whose file the destination shares with another by a hard link.
         copied: instances that had to be copied, the other destination being on another filesystem.
@@ -49,6 +55,7 @@ class Merged:
     dest: Path
     standing: Standing
     failures: tuple[Failure, ...]
+    absent: tuple[Absent, ...]
     united: United
     linked: int
     copied: int
@@ -76,6 +83,8 @@ def merge(
     planned. Of a series that several destinations hold in different revisions, or with other bytes, the one that was
     asked for last wins; `Merged.united.contested` names it. Merging again changes nothing.
 
+    In one destination all N must be there. Another one may lack some (`Merged.absent`) until they are merged, too.
+
     Args:
         dests: one destination that was pulled in shards; or, with `to`, any number, sharded or not, which stay as they
             are.
@@ -83,7 +92,7 @@ def merge(
         state_dir: where the ledger of the merged destination lives, if not in its `.dicomhaul`.
 
     Raises:
-        ConfigError: their layouts differ, or it is not said where to.
+        ConfigError: their layouts differ, shards of the one destination are missing, or it is not said where to.
         LedgerError: somebody is at work on one of them, or nothing was ever pulled to it.
         LandingError: the merged destination cannot be written.
     """
@@ -91,6 +100,8 @@ def merge(
     shared_tree = to is None
     with ExitStack() as held:
         places = [held.enter_context(_holding(part, state_dir if shared_tree else None)) for part in parts]
+        if parts and shared_tree:
+            _refuse_a_part(target, [place_of(target, state_dir), *(place for _, place in places)])
         at = held.enter_context(hold_whole(target, state_dir))
         bringer = Bringer(at.folder, by_stem=at.ledger.names_by_stem)
         united = United()
@@ -107,10 +118,11 @@ def merge(
             if shared_tree:
                 _remove([place.ledger for _, place in places])  # from now on they are no shards
         standing = at.ledger.standing()
-        failures = tuple(at.ledger.iter_failures(*(cohort.id for cohort in at.ledger.cohorts())))
+        cohorts = at.ledger.cohorts()
+        failures = tuple(at.ledger.iter_failures(*(cohort.id for cohort in cohorts)))
     if shared_tree:
         _remove([folder for where, place in places for folder in (where.staging.parent, place.folder)])
-    return Merged(target, standing, failures, united, bringer.linked, bringer.copied)
+    return Merged(target, standing, failures, tuple(absent_shards(cohorts)), united, bringer.linked, bringer.copied)
 
 
 def _parts(dests: Sequence[Path], to: Path | None, state_dir: Path | None) -> tuple[Path, list[_Part]]:
@@ -138,6 +150,22 @@ def _parts(dests: Sequence[Path], to: Path | None, state_dir: Path | None) -> tu
             raise LedgerError(f"nothing was ever pulled to {dest}")
         parts |= {(dest.resolve(), shard): _Part(dest, shard) for shard in there}
     return to, list(parts.values())
+
+
+def _refuse_a_part(dest: Path, places: Iterable[Place]) -> None:
+    """Raise ConfigError if the ledgers of one destination do not make a whole: merged, it takes no shard any more."""
+    cohorts: list[CohortRow] = []
+    for place in places:
+        if place.ledger.is_file():  # that of the whole is there only if a merge was killed
+            with closing(Ledger.open(place.ledger, read_only=True)) as ledger:
+                cohorts += ledger.cohorts()
+    if not cohorts:
+        raise ConfigError(f"{dest}: nothing was asked for in any of its shards; pull them, then merge")
+    if absent := absent_shards(cohorts):
+        raise ConfigError(
+            f"{dest} lacks {', and '.join(map(str, absent[:_SHOWN]))}: pull what is missing, then merge; "
+            f"`dicomhaul merge {dest} -o OUT` makes another destination of what is there"
+        )
 
 
 @contextmanager

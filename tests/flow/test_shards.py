@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dicomhaul.destination import open_destination
+from dicomhaul.model import Shard
 from dicomhaul.origin import Catalog, Origin
 from dicomhaul.plan.shard import shard_of
 from support.command import Word, run_command, start_command
@@ -103,13 +105,78 @@ def test_what_is_not_merged_is_not_taken_for_the_whole(words: list[Word], tmp_pa
     assert run_command("verify", dest, "--shard", "1/3").code == 3
     assert run_command("verify", dest, "--shard", "1/3", "--repair").code == 0
 
-    incomplete = run_command("merge", dest, "--json")
-    assert (incomplete.code, len(incomplete.json["notes"]), "3/3" in incomplete.json["notes"][0]) == (0, 1, True)
-    whole = run_command("pull", *words, "--shard", "3/3", "-o", dest)
-    assert (whole.code, "as a whole" in whole.complaint) == (2, True)
-    rest = run_command("pull", *words, "-o", dest)
+    assert run_command("pull", *words, "--shard", "3/3", "-o", dest).code == 0
+    assert run_command("merge", dest).code == 0
+    mixed = run_command("pull", *words, "--shard", "3/3", "-o", dest)
+    assert (mixed.code, "as a whole" in mixed.complaint) == (2, True)
+
+
+def test_what_lacks_a_shard_becomes_no_whole(words: list[Word], catalog: Catalog, tmp_path: Path) -> None:
+    dest = tmp_path / "d"
+    for shard in ("1/3", "2/3"):
+        assert run_command("pull", *words, "--shard", shard, "-o", dest).code == 0
+    before = sorted(dest.rglob("*"))
+    refused = run_command("merge", dest)
+    assert (refused.code, "lacks shard 3/3 of " in refused.complaint, "-o OUT" in refused.complaint) == (2, True, True)
+    assert sorted(dest.rglob("*")) == before
+    # A job that died before it had planned anything is one that is missing.
+    with open_destination(dest, shard=Shard(3, 3)):
+        pass
+    assert "lacks shard 3/3 of " in run_command("merge", dest).complaint
+    status = run_command("status", dest, "--json")
+    assert (status.code, status.json["shards_absent"]) == (4, ["3/3"])
+    assert [each["state"] for each in status.json["shards"]] == ["complete", "complete", "paused"]
+
+    assert run_command("pull", *words, "--shard", "3/3", "-o", dest).code == 0
+    assert run_command("merge", dest, "--json").json["state"] == "complete"
+    assert_recorded(dest, expected_tree(catalog))
+
+
+def test_none_of_the_shards_was_planned(tmp_path: Path) -> None:
+    with open_destination(tmp_path / "d", shard=Shard(1, 2)):
+        pass
+    refused = run_command("merge", tmp_path / "d")
+    assert (refused.code, "nothing was asked for" in refused.complaint) == (2, True)
+    assert run_command("status", tmp_path / "d").code == 4
+
+
+def test_another_destination_waits_for_the_shards_that_it_lacks(
+    words: list[Word], catalog: Catalog, tmp_path: Path
+) -> None:
+    parts, out = [tmp_path / "a", tmp_path / "b", tmp_path / "c"], tmp_path / "out"
+    pull_shards(words, *parts)
+    merged = run_command("merge", *parts[:2], "-o", out, "--json")
+    assert (merged.code, merged.json["state"], merged.json["shards_absent"]) == (4, "paused", ["3/3"])
+    assert "shard 3/3 of " in merged.json["reason"]
+    status = run_command("status", out, "--json")
+    assert (status.code, status.json["state"], status.json["reason"]) == (4, "paused", merged.json["reason"])
+    assert status.json["shards_absent"] == ["3/3"]
+    assert "not here: shard 3/3" in run_command("status", out).stdout
+    assert "not here: shard 3/3" in run_command("merge", *parts[:2], "-o", out).stdout
+
+    again = run_command("merge", parts[2], "-o", out, "--json")
+    assert (again.code, again.json["state"], again.json["shards_absent"]) == (0, "complete", [])
+    assert run_command("status", out).code == 0
+    assert_recorded(out, expected_tree(catalog))
+
+
+def test_what_lacks_a_shard_is_made_whole_by_the_query_itself(words: list[Word], tmp_path: Path) -> None:
+    dest, out = tmp_path / "d", tmp_path / "out"
+    assert run_command("pull", *words, "--shard", "1/3", "-o", dest).code == 0
+    assert run_command("merge", dest, "-o", out).code == 4
+    rest = run_command("pull", *words, "-o", out)
     assert (rest.code, rest.json["instances_present"]) == (0, sum(SIZES))
     assert 0 < rest.json["instances_landed"] < sum(SIZES)
+    assert run_command("status", out, "--json").json["state"] == "complete"
+
+
+def test_shards_without_a_series_are_there_too(words: list[Word], tmp_path: Path) -> None:
+    dest, of = tmp_path / "d", 4
+    some = [each.series for each in made_up_rows(*SIZES) if shard_of(each.series, of) != 1][:2]
+    searched: list[Word] = ["--series", ",".join(some), *words[1:]]
+    for number in range(1, of + 1):
+        assert run_command("pull", *searched, "--shard", f"{number}/{of}", "-o", dest).code == 0
+    assert run_command("merge", dest, "--json").json["series_complete"] == len(some)
 
 
 def test_a_destination_for_each_shard(words: list[Word], origin: Origin, catalog: Catalog, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from dicomhaul.cli import shared
 from dicomhaul.cli.output import EXIT_CODES, emit_json, human_bytes, human_count, print_failures, say, tell
-from dicomhaul.cli.status import state_of
+from dicomhaul.cli.status import names_of, state_of
 from dicomhaul.report import Report
 
 _SHOWN = 5
@@ -29,6 +29,7 @@ def merge(
 ) -> None:
     """Unite the shards in DEST into one ledger; with -o, several destinations into OUT, which links to their files.
 
+    DEST must hold all N shards of what was asked for. OUT may lack some: it is paused (4) until they are merged, too.
     Exit codes are those of `status`, for what is merged then. Merging again changes nothing.
 
     \b
@@ -40,7 +41,8 @@ def merge(
 
     merged = merge_dests(dests, to, state_dir=state_dir)
     standing, united = merged.standing, merged.united
-    report = Report.at_rest(merged.dest, *state_of(standing, len(merged.failures)), standing, merged.failures)
+    state, reason = state_of(standing, len(merged.failures), merged.absent)
+    report = Report.at_rest(merged.dest, state, reason, standing, merged.failures)
     if not quiet:
         for note in united.unfinished:
             tell(note)
@@ -59,6 +61,7 @@ def merge(
                 "instances_copied": merged.copied,
                 "instances_lost": united.lost,
                 "contested": united.contested,
+                "shards_absent": names_of(merged.absent),
                 "notes": united.unfinished,
             }
         )
@@ -72,6 +75,6 @@ def merge(
         if merged.linked or merged.copied:
             say(f"  {human_count(merged.linked, 'instances')} linked, {merged.copied:,} copied")
         print_failures(merged.failures)
-        if report.state == "paused":
-            say(f"  to go on: dicomhaul resume {merged.dest}")
+        if report.reason:
+            say(f"  {report.reason}")
     raise typer.Exit(EXIT_CODES[report.state])

@@ -1,5 +1,6 @@
 """`dicomhaul status`: where a destination stands, from its ledger alone."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from functools import reduce
 from pathlib import Path
@@ -14,9 +15,10 @@ from dicomhaul.plan.shard import parse_shard
 from dicomhaul.report import Report, RunState
 
 if TYPE_CHECKING:
-    from dicomhaul.record.reader import Standing
+    from dicomhaul.record.absent import Absent
+    from dicomhaul.record.reader import CohortRow, Standing
 
-_SHOWN_SHARDS: Final = 4
+_SHOWN_COHORTS: Final = 3
 
 
 def status(
@@ -33,6 +35,7 @@ def status(
       dicomhaul status data --json
     """
     from dicomhaul.destination import find_place  # noqa: PLC0415 - sqlite and pydantic, which --help need not wait for
+    from dicomhaul.record.absent import absent_shards  # noqa: PLC0415
     from dicomhaul.record.ledger import Ledger  # noqa: PLC0415
     from dicomhaul.record.place import shards_at  # noqa: PLC0415
 
@@ -45,7 +48,8 @@ def status(
         failures = list(ledger.iter_failures(*(cohort.id for cohort in cohorts)))
         last = ledger.last_run()
         parts = [(cohort, ledger.standing(cohort.id)) for cohort in cohorts]
-    report = Report.at_rest(dest, *state_of(standing, len(failures)), standing, failures)
+    absent = absent_shards(cohorts) if shard is None else []
+    report = Report.at_rest(dest, *state_of(standing, len(failures), absent), standing, failures)
     if as_json:
         emit_json(
             {
@@ -63,6 +67,7 @@ def status(
                     }
                     for cohort, part in parts
                 ],
+                "shards_absent": names_of(absent),
             }
         )
     else:
@@ -74,6 +79,8 @@ def status(
             say(f"  compared as they landed: {_checks(standing)}")
         for cohort, part in parts:
             say(f"  {cohort.name}: {part.series_complete:,} of {part.series_planned:,} series, from {cohort.source}")
+        if absent:
+            say(f"  {report.reason}")
         if last is not None:
             say(f"  last run: {last[0]}, {last[2] or 'not ended, or killed'}")
         print_failures(failures)
@@ -82,22 +89,29 @@ def status(
 
 def _show_shards(dest: Path, state_dir: Path | None, shards: "list[Shard]", *, as_json: bool) -> NoReturn:
     """Say where each shard stands, and all together; a shard that nobody began is work that is left."""
-    from dicomhaul.record.ledger import Ledger  # noqa: PLC0415 - as above
+    from dicomhaul.record.absent import absent_shards, named  # noqa: PLC0415 - as above
+    from dicomhaul.record.ledger import Ledger  # noqa: PLC0415
     from dicomhaul.record.place import place_of  # noqa: PLC0415
 
     standings: list[Standing] = []
     failures: list[Failure] = []
     table: list[dict[str, Any]] = []
+    asked: list[CohortRow] = []
+    begun: set[Shard] = set()
     for shard in shards:
         with closing(Ledger.open(place_of(dest, state_dir, shard).ledger, read_only=True)) as ledger:
             standing = ledger.standing()
-            failed = list(ledger.iter_failures(*(cohort.id for cohort in ledger.cohorts())))
+            cohorts = ledger.cohorts()
+            failed = list(ledger.iter_failures(*(cohort.id for cohort in cohorts)))
+        asked += cohorts
+        if cohorts:  # else it came to an end before it was planned
+            begun.add(shard)
         standings.append(standing)
         failures += failed
         table.append(
             {
                 "shard": str(shard),
-                "state": state_of(standing, len(failed))[0],
+                "state": state_of(standing, len(failed))[0] if cohorts else "paused",
                 "series_planned": standing.series_planned,
                 "series_complete": standing.series_complete,
                 "series_failed": standing.series_failed,
@@ -105,20 +119,17 @@ def _show_shards(dest: Path, state_dir: Path | None, shards: "list[Shard]", *, a
                 "bytes_present": standing.bytes_present,
             }
         )
-    absent = [
-        f"{number}/{of}"
-        for of in sorted({shard.of for shard in shards})
-        for number in range(1, of + 1)
-        if Shard(number, of) not in shards
-    ]
+    lacking = {Shard(number, of) for of in {shard.of for shard in shards} for number in range(1, of + 1)} - begun
+    lacking.update(shard for each in absent_shards(asked) for shard in each.shards)
+    absent = sorted(lacking, key=lambda shard: (shard.of, shard.number))
     total = reduce(lambda one, other: one.plus(other), standings)
     state, reason = state_of(total, len(failures))
     if absent:
-        some = ", ".join(absent[:_SHOWN_SHARDS]) + (", ..." if len(absent) > _SHOWN_SHARDS else "")
-        state, reason = "paused", f"{human_count(len(absent), 'shards')} not begun here: {some}"
+        state, reason = "paused", f"{human_count(len(absent), 'shards')} not begun here: {named(absent)}"
     report = Report.at_rest(dest, state, reason, total, failures)
     if as_json:
-        emit_json({**report.as_json(), "bytes_present": total.bytes_present, "shards": table, "shards_absent": absent})
+        names = [str(shard) for shard in absent]
+        emit_json({**report.as_json(), "bytes_present": total.bytes_present, "shards": table, "shards_absent": names})
     else:
         say(
             f"{report.state}: {report.series_complete:,} of {human_count(report.series_planned, 'series')} complete, "
@@ -143,9 +154,21 @@ def _checks(standing: "Standing") -> str:
     return ", ".join(f"{count:,} by {words[name]}" for name, count in standing.checks_as_json().items() if count)
 
 
-def state_of(standing: "Standing", failures: int) -> tuple[RunState, str]:
-    """Return the state of a destination at rest, and why it is not complete."""
+def names_of(absent: "Sequence[Absent]") -> list[str]:
+    """Return shards that are absent, of whatever cohort, each once."""
+    shards = {shard for each in absent for shard in each.shards}
+    return [str(shard) for shard in sorted(shards, key=lambda shard: (shard.of, shard.number))]
+
+
+def state_of(standing: "Standing", failures: int, absent: "Sequence[Absent]" = ()) -> tuple[RunState, str]:
+    """Return the state of a destination at rest, and why it is not complete; `absent`: shards it still waits for."""
     left = standing.series_planned - standing.series_complete - standing.series_failed
+    reasons: list[str] = []
     if left:
-        return "paused", f"{human_count(left, 'series')} still to come; `dicomhaul resume` goes on"
+        reasons.append(f"{human_count(left, 'series')} still to come; `dicomhaul resume` goes on")
+    if absent:
+        some = ", and ".join(map(str, absent[:_SHOWN_COHORTS]))
+        reasons.append(f"not here: {some}; merge what is missing into it, or pull the cohort without --shard")
+    if reasons:
+        return "paused", "; ".join(reasons)
     return ("partial", human_count(failures, "failures")) if failures else ("complete", "")

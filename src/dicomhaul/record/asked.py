@@ -97,13 +97,17 @@ class _Whole(NamedTuple):
 
 
 def join_shards(db: sqlite3.Connection, fingerprint: Fingerprint) -> list[str]:
-    """Make one cohort of all the shards of a query; return, in sentences, of which some are missing.
+    """Make one cohort of all the shards of a query; return, in sentences, why shards that are all there stay apart.
 
     The whole gets the fingerprint that its command has, so that this command finds it planned; unless the shards were
     planned otherwise than they would be today (another index, another manifest): then it is planned anew.
     """
-    unfinished: list[str] = []
-    for whole, parts in _by_query(db, fingerprint).items():
+    apart: list[str] = []
+    groups = _by_query(db, fingerprint)
+    there: dict[tuple[str, int], set[int]] = {}
+    for whole, parts in groups.items():
+        there.setdefault((whole.query, whole.of), set()).update(part.shard.number for part in parts)
+    for whole, parts in groups.items():
         query = QUERY_JSON.validate_json(whole.query)
         for current in (True, False):
             chosen = sorted((part for part in parts if part.current is current), key=lambda part: part.shard)
@@ -112,8 +116,11 @@ def join_shards(db: sqlite3.Connection, fingerprint: Fingerprint) -> list[str]:
                 _join(db, whole, chosen, mark or _digest(part.fingerprint for part in chosen))
                 break
         else:
-            unfinished.append(_unfinished(whole, parts))
-    return unfinished
+            if len(there[whole.query, whole.of]) == whole.of:  # else `absent` tells
+                apart.append(
+                    f"the shards of {parts[0].name} were planned apart, so the next pull plans the whole again"
+                )
+    return list(dict.fromkeys(apart))
 
 
 def _by_query(db: sqlite3.Connection, fingerprint: Fingerprint) -> dict[_Whole, list[_Part]]:
@@ -150,15 +157,6 @@ def _join(db: sqlite3.Connection, whole: _Whole, parts: list[_Part], mark: str) 
         "UPDATE cohort SET fingerprint = ?, query = ?, planned_at = ?, missing = ? WHERE id = ?",
         (mark, whole.query, max(planned), _join_missing(missing), cohort_id),
     )
-
-
-def _unfinished(whole: _Whole, parts: list[_Part]) -> str:
-    there = {part.shard.number for part in parts}
-    absent = [f"{number}/{whole.of}" for number in range(1, whole.of + 1) if number not in there]
-    if not absent:
-        return f"the shards of {parts[0].name} were planned apart, so the next pull plans the whole again"
-    some = ", ".join(absent[:4]) + (", …" if len(absent) > 4 else "")
-    return f"of {parts[0].name}, shard {some} is not here; pull it without --shard to bring the rest"
 
 
 def _digest(marks: Iterable[str]) -> str:

@@ -78,7 +78,7 @@ class United:
         series: how many were new to the ledger.
         contested: Series Instance UIDs of which the ledgers disagreed, each once.
         lost: instances whose files were not there; they are wanted again.
-        unfinished: in sentences, of which queries some shards are missing.
+        unfinished: in sentences, what keeps shards that are all there from having become one cohort.
     """
 
     ledgers: int = 0

@@ -17,6 +17,7 @@ from dicomhaul.config.options import QUERY_JSON
 from dicomhaul.errors import ConfigError, DiskFull
 from dicomhaul.model import Check, Failure, Partial, Proof, Query, Receipt, Routing, Series, Shard, SopUID
 from dicomhaul.plan.shard import shard_of
+from dicomhaul.record.absent import absent_shards
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.unite import Begun, Other, Taken, United, unite
 from support.fakes import series_row
@@ -193,11 +194,12 @@ def test_a_missing_shard_is_named_and_its_cohorts_stay_apart(ledgers: Ledgers) -
     plan(one, [series_row("1.1")], query=replace(QUERY, shard=Shard(1, 3)))
     plan(three, [series_row("1.3")], query=replace(QUERY, shard=Shard(3, 3)))
     united = ledgers.unite(target, one, three)
-    assert united.unfinished == ["of nlst, shard 2/3 is not here; pull it without --shard to bring the rest"]
+    assert ([str(each) for each in absent_shards(target.cohorts())], united.unfinished) == (["shard 2/3 of nlst"], [])
     assert [row.fingerprint for row in target.cohorts()] == ["('nlst',) 1/3 idc None", "('nlst',) 3/3 idc None"]
     two = ledgers.open("two")
     plan(two, [series_row("1.2")], query=replace(QUERY, shard=Shard(2, 3)), at=TUESDAY)
     assert ledgers.unite(target, two).unfinished == []
+    assert absent_shards(target.cohorts()) == []
     (cohort,) = target.cohorts()
     assert (cohort.fingerprint, cohort.planned_at) == (fingerprint(QUERY, "idc", None), TUESDAY)
     assert QUERY_JSON.validate_json(cohort.query) == QUERY
@@ -217,6 +219,33 @@ def test_shards_that_were_planned_otherwise_than_today_are_planned_again(ledgers
     assert cohort.fingerprint not in {"old 1", "old 2", fingerprint(QUERY, "idc", None)}
     ledgers.unite(target, *others)
     assert target.cohorts() == [cohort]
+
+
+def test_shards_that_were_asked_of_two_sources_are_all_there(ledgers: Ledgers) -> None:
+    """One of them again from elsewhere leaves no hole: the query is what counts."""
+    target, others = ledgers.open("target"), []
+    for number, mark in ((1, None), (2, None), (2, "from elsewhere")):
+        others.append(ledgers.open(f"{number} {mark}"))
+        plan(others[-1], [series_row(f"1.{number}")], query=replace(QUERY, shard=Shard(number, 2)), mark=mark)
+    with others[2].transaction():
+        others[2]._db.execute("UPDATE cohort SET source = 'idc-proxy'")
+    united = ledgers.unite(target, others[0], others[2])
+    assert (absent_shards(target.cohorts()), len(united.unfinished)) == ([], 1)
+    assert "planned apart" in united.unfinished[0]
+    ledgers.unite(target, others[1])
+    assert absent_shards(target.cohorts()) == []
+
+
+def test_the_query_without_a_shard_needs_no_shards(ledgers: Ledgers) -> None:
+    ledger = ledgers.open("one")
+    other = replace(QUERY, collection=("other",))
+    for query in (replace(QUERY, shard=Shard(2, 9)), replace(other, shard=Shard(1, 2)), QUERY):
+        plan(ledger, [series_row("1.1")], query=query)
+    assert [each.shards for each in absent_shards(ledger.cohorts())] == [(Shard(2, 2),)]
+    shards = tuple(Shard(number, 9) for number in range(1, 10) if number != 2)
+    found = absent_shards(ledger.cohorts()[:2])
+    assert [each.shards for each in found] == [shards, (Shard(2, 2),)]
+    assert str(found[0]) == "shards 1/9, 3/9, 4/9, 5/9, … of nlst"
 
 
 def test_runs_and_quotas_are_counted_once(ledgers: Ledgers) -> None:
