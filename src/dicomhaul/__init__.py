@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from dicomhaul.config.options import HaulOptions
     from dicomhaul.config.rates import Timetable, parse_timetable
     from dicomhaul.config.source import Connection, Sources, SourceSpec, resolve_sources
+    from dicomhaul.doctor.examine import Diagnosis
+    from dicomhaul.doctor.sources import examine
     from dicomhaul.errors import (
         BadMultipart,
         CohortError,
@@ -77,6 +79,8 @@ _HOMES = {
     "dicomhaul.config.options": ("HaulOptions",),
     "dicomhaul.config.rates": ("Timetable", "parse_timetable"),
     "dicomhaul.config.source": ("Connection", "SourceSpec", "Sources", "resolve_sources"),
+    "dicomhaul.doctor.examine": ("Diagnosis",),
+    "dicomhaul.doctor.sources": ("examine",),
     "dicomhaul.errors": (
         "BadMultipart",
         "CohortError",
@@ -139,6 +143,7 @@ __all__ = [
     "ConfigError",
     "Connection",
     "DamagedError",
+    "Diagnosis",
     "Disconnected",
     "DiskFull",
     "Event",
@@ -191,6 +196,7 @@ __all__ = [
     "WrongInstance",
     "__version__",
     "cite",
+    "examine",
     "merge",
     "parse_timetable",
     "pull_sync",

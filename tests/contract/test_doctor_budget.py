@@ -9,7 +9,7 @@ import pytest
 from dicomhaul.config.source import Connection, SourceSpec
 from dicomhaul.doctor.ask import Asker, open_asker
 from dicomhaul.doctor.budget import BODY_BYTES, REQUESTS, Budget, BudgetSpentError
-from dicomhaul.doctor.examine import Diagnosis, examine
+from dicomhaul.doctor.examine import Diagnosis, examine_source
 from dicomhaul.errors import TimedOut
 from dicomhaul.net.auth.fixed import NoCredentials
 from dicomhaul.net.endpoint import Endpoint
@@ -35,7 +35,7 @@ async def diagnose(
     spec = SourceSpec(
         server.url(), server.url(), profile or built_in("generic"), Connection(user=user, password="never-show")
     )
-    return await examine(spec, environ=environ or {}, clock=FakeClock(), budget=budget or Budget())
+    return await examine_source(spec, environ=environ or {}, clock=FakeClock(), budget=budget or Budget())
 
 
 def rows(asked: Asked) -> Reply:

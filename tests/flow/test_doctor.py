@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from dicomhaul import Connection, examine, resolve_sources
 from dicomhaul.doctor.budget import REQUESTS
 from dicomhaul.model import Series, SeriesUID, StudyUID
 from dicomhaul.origin import Allowance, Catalog, scan_folder, synthetic_holdings
@@ -268,6 +269,17 @@ def test_where_to_is_looked_at_before_anything_is_asked(tmp_path: Path) -> None:
         assert not origin.requests
     assert ended.code == 1
     assert "mine.toml: there is no such folder" in ended.complaint
+
+
+def test_python_is_told_the_same(tmp_path: Path) -> None:
+    with origin_thread(made_up_catalog(2), style="strict", authorization="Basic dTpw") as origin:
+        (found,) = examine(origin.url, connection=Connection(auth="basic", user="u", password="p"))
+        asked = len(origin.requests)
+        (refused,) = examine(resolve_sources(origin.url))
+    assert (found.usable, found.reachable, found.requests) == (True, True, asked)
+    assert (refused.usable, refused.reachable, refused.profile) == (False, True, None)
+    (tmp_path / "mine.toml").write_text(found.profile or "")
+    assert read_profile(tmp_path / "mine.toml").url == origin.url
 
 
 def test_people_are_told_in_words(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dicomhaul import (
     Account,
     Cohort,
     Connection,
+    Diagnosis,
     Event,
     Failure,
     Forecast,
@@ -33,6 +34,7 @@ from dicomhaul import (
     Timetable,
     Verification,
     cite,
+    examine,
     merge,
     parse_timetable,
     pull_sync,
@@ -111,4 +113,7 @@ def from_a_notebook() -> None:
     assert_type(cite("data"), Account)
     assert_type(cite("data").as_bibtex(), str)
     assert_type(merge(["data"]), Merged)
+    assert_type(examine("https://pacs.example/dicom-web", connection=connection), tuple[Diagnosis, ...])
+    assert_type(examine(source)[0].usable, bool)
+    assert_type(examine("idc", location="gcs")[0].profile, str | None)
     assert_type(merge(["one", Path("two")], "all").linked, int)

@@ -86,14 +86,11 @@ def doctor(
 async def _examine(sources: "Sources", stop: Stop) -> "list[Diagnosis]":
     import anyio  # noqa: PLC0415 - as below
 
-    from dicomhaul.doctor.budget import Budget  # noqa: PLC0415
-    from dicomhaul.doctor.examine import examine  # noqa: PLC0415 - loads aiohttp
-    from dicomhaul.net.clock import SystemClock  # noqa: PLC0415
+    from dicomhaul.doctor.sources import examine_all  # noqa: PLC0415 - loads aiohttp
 
-    budget = Budget()
     with anyio.CancelScope() as scope:
         stop.call = scope.cancel
-        return [await examine(spec, environ=os.environ, clock=SystemClock(), budget=budget) for spec in sources.specs]
+        return await examine_all(sources, os.environ)
     raise typer.Exit(stop.exit_code or 1)
 
 

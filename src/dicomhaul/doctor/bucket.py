@@ -1,4 +1,4 @@
-"""IDC's public buckets, asked path-style (servers.md section 9): listings, ETags, ranges, versions.
+"""IDC's public buckets, asked path-style: listings, ETags, ranges, versions.
 
 Objects are asked for by their first bytes alone.
 """

@@ -1,4 +1,4 @@
-"""Examines one source after the other, within one budget, and puts the findings together.
+"""Examines one source, within a budget, and puts the findings together.
 
 A check that fails ends no other: what it could not find out is unknown. What the later checks rest on (the way, who is
 let in, that this is DICOMweb at all) ends the examination of a source where it fails.
@@ -76,7 +76,7 @@ class Diagnosis:
         return all(one.verdict is not Verdict.FAIL for one in self.findings)
 
 
-async def examine(spec: SourceSpec, *, environ: Mapping[str, str], clock: Clock, budget: Budget) -> Diagnosis:
+async def examine_source(spec: SourceSpec, *, environ: Mapping[str, str], clock: Clock, budget: Budget) -> Diagnosis:
     """Ask a source what matters.
 
     Args:

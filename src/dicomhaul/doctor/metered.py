@@ -73,7 +73,7 @@ class _Closed(Exception):
 
 
 async def read_usage(asker: Asker, profile: Profile, seen: Metered) -> None:
-    """Read the usage page, which is not charged (servers.md section 3)."""
+    """Read the usage page, which is not charged."""
     if profile.quota.usage_path is not None:
         seen.usage = parse_usage(await asker.usage(profile.quota.usage_path, USAGE_BYTES))
 
