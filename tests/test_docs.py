@@ -110,6 +110,20 @@ def test_links_lead_somewhere(name: str) -> None:
             assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
+@pytest.mark.parametrize("folder", ["src", "configs"])
+def test_what_the_code_refers_to_is_a_heading_of_a_page(folder: str) -> None:
+    wrong = []
+    for path in sorted(each for each in (ROOT / folder).rglob("*") if each.suffix in {".py", ".toml", ".sql"}):
+        text = re.sub(r"\s+(?:# )?", " ", path.read_text(encoding="utf-8"))
+        for found in re.finditer(r"[\w/]*\b\w+\.md\b(?:, \"([^\"]+)\")?", text):
+            page = ROOT / found[0].partition(",")[0]
+            there = page.read_text(encoding="utf-8") if page.is_file() else ""
+            headings = re.findall(r"^#+ (?:\d+\. )?(.*)$", there, re.MULTILINE)
+            if found[1] not in headings:
+                wrong.append(f"{path.relative_to(ROOT)}: {found[0]}")
+    assert wrong == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_tests_that_are_named_exist(page: Path) -> None:
     for name in re.findall(r"`(tests/[\w/.]+)`", page.read_text(encoding="utf-8")):

@@ -1,6 +1,7 @@
 """The house has an order: a room imports from rooms above its own, and each third-party library lives in one room."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,16 +75,12 @@ HOMES: Final = {
     "yarl": ("net.endpoint", "net.session"),
 }
 
-# Rooms that decide and never do.
-PURE: Final = (
-    "model", "errors", "events", "ports", "wire", "plan", "record.states", "land.layout", "citation.reference",
-    "citation.bibtex",
-)  # fmt: skip
+# Rooms that decide and never do, besides every module that calls itself pure.
+PURE: Final = ("model", "errors", "events", "ports", "wire", "plan")
 NOT_PURE: Final = frozenset(
     {
         "anyio",
         "asyncio",
-        "datetime",
         "io",
         "os",
         "pathlib",
@@ -95,6 +92,8 @@ NOT_PURE: Final = frozenset(
         "time",
     }
 )
+NO_WORLD: Final = frozenset({"pathlib.PurePath", "pathlib.PurePosixPath"})
+CLOCK: Final = frozenset({"now", "today", "utcnow"})  # of `datetime`, whose values are pure
 # The protocols describe async methods and futures without running any.
 PROTOCOLS: Final = "ports"
 
@@ -205,20 +204,33 @@ def test_what_is_slow_to_load_is_loaded_where_it_is_used() -> None:
     assert [each for each in IMPORTS if each.package in slow and each.eager] == []
 
 
-def test_pure_rooms_know_neither_time_nor_the_world() -> None:
+def is_pure(name: str, tree: ast.Module) -> bool:
+    return is_in(name, PURE) or re.search(r"\bPure\b", ast.get_docstring(tree) or "") is not None
+
+
+PURE_MODULES: Final = {name: tree for name, tree in iter_modules() if is_pure(name, tree)}
+
+
+def test_who_decides_knows_neither_time_nor_the_world() -> None:
     wrong = [
         f"{each.importer} imports {each.imported}"
         for each in IMPORTS
-        if is_in(each.importer, PURE) and each.package in NOT_PURE
+        if each.importer in PURE_MODULES and each.package in NOT_PURE and each.imported not in NO_WORLD
+    ]
+    wrong += [
+        f"{name}, line {node.lineno}: {node.attr}"
+        for name, tree in PURE_MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in CLOCK
     ]
     assert wrong == []
 
 
-def test_pure_rooms_await_nothing() -> None:
+def test_who_decides_awaits_nothing() -> None:
     wrong = [
         f"{name}, line {node.lineno}"
-        for name, tree in iter_modules()
-        if is_in(name, PURE) and name != PROTOCOLS
+        for name, tree in PURE_MODULES.items()
+        if name != PROTOCOLS
         for node in ast.walk(tree)
         if isinstance(node, (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await))
     ]

@@ -1,8 +1,7 @@
 """The daily allowance of one host, counted from 00:00 UTC: who may begin a request, and what is left.
 
 **Budget.** The smallest of what the user allows, what the profile states, and what the host itself implies: its usage
-page tells `bytes_used` and `fraction_used`, whose quotient is its limit once the fraction is above 0 (servers.md
-section 3).
+page tells `bytes_used` and `fraction_used`, whose quotient is its limit once the fraction is above 0.
 
 **Used.** The larger of our own count and of what the host counts, which knows of others behind our address. Our count
 goes on from what a destination's ledger has of the day.

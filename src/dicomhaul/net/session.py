@@ -36,7 +36,7 @@ from dicomhaul.ports import Clock, Credentials
 
 JSON_LIMIT_BYTES = 64 * 1024 * 1024  # a page of 50,000 instances (Google's largest) is about half of it
 
-_HEADER_BYTES = 64 * 1024  # aiohttp's 8 KiB is less than some Warning and CSP headers (servers.md section 10 row 21)
+_HEADER_BYTES = 64 * 1024  # aiohttp's 8 KiB is less than some Warning and CSP headers
 _READ_BYTES = 64 * 1024  # aiohttp holds twice as much of a body; more was measured to gain nothing
 _PLAIN_PATH = re.compile(r"[0-9A-Za-z._/-]+\Z")
 _REDIRECTS = 5

@@ -83,5 +83,5 @@ def quota_used_up(what: str, now_s: float) -> QuotaExhausted:
 
 
 def next_midnight_s(now_s: float) -> float:
-    """00:00 UTC of the day after: when the IDC proxy counts anew (servers.md section 3)."""
+    """00:00 UTC of the day after: when the IDC proxy counts anew (docs/servers.md, "What status codes mean")."""
     return (now_s // _DAY_S + 1) * _DAY_S

@@ -1,4 +1,4 @@
-"""The daily allowance of IDC's proxy, as its own source counts it (servers.md, section 3).
+"""The daily allowance of IDC's proxy, as its own source code counts it.
 
 Bytes a client and UTC day. A request is looked at once, when it begins: it is refused where more than the limit has
 been used. What it was answered with is added once, when it ends. So a request that begins under the limit completes,

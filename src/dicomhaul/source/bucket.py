@@ -1,4 +1,6 @@
-"""Instances from IDC's public buckets: plain GET, one object an instance (servers.md section 9).
+"""Instances from IDC's public buckets: plain GET, one object an instance.
+
+docs/servers.md, "IDC's public buckets: `idc-bucket` and `idc-bucket-gcs`", tells what is known of them.
 
 A bucket is asked path-style, `<url>/<bucket>/<key>`, so that one host, one session and one gate serve all of them.
 

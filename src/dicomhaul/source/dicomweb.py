@@ -36,9 +36,9 @@ class DicomwebSource:
     async def exchange(self, job: Job, sink: Sink) -> None:
         """Ask for the job's series or instance; see `ports.Source.exchange`.
 
-        A server whose answers have a largest size fails with a 5xx beyond it, as it does when it is busy (servers.md
-        section 3). So a series near that size that has failed twice, or one of unknown size that has failed in every
-        try, is `Unsupported` as a whole: it may come singly.
+        A server whose answers have a largest size fails with a 5xx beyond it, as it does when it is busy
+        (docs/servers.md, "IDC: `idc-google` and `idc-proxy`"). So a series near that size that has failed twice, or
+        one of unknown size that has failed in every try, is `Unsupported` as a whole: it may come singly.
         """
         limit = self._profile.limits.response_bytes
         limited = limit is not None and job.sop is None

@@ -25,7 +25,7 @@ Attributes = Mapping[str, Any]
 
 
 def parse_answer(body: bytes) -> list[Attributes]:
-    """Read the body of a search answer: a list of attribute sets, or a lone one (servers.md section 10, row 15).
+    """Read the body of a search answer: a list of attribute sets, or a lone one, as some servers send it.
 
     An empty body (204) is an empty list. Raises NotDicom where the body is not that.
     """

@@ -1,4 +1,4 @@
-"""What a bucket states of an object's bytes, and what of that can be compared (servers.md section 9).
+"""What a bucket states of an object's bytes, and what of that can be compared.
 
 Rules of this module:
 

@@ -1,7 +1,7 @@
 """Which framing an answer has: many parts, or one.
 
-`framing_for` reads the Content-Type, and looks at the first bytes only where that says nothing useful
-(servers.md section 10, rows 8-10). Messages name the media type, never what the body holds.
+`framing_for` reads the Content-Type, and looks at the first bytes only where that says nothing useful: some servers
+leave the boundary out, or the whole header. Messages name the media type, never what the body holds.
 """
 
 from collections.abc import Mapping

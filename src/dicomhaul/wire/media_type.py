@@ -1,7 +1,7 @@
 """Content-Type values, read as RFC 9110 section 8.3.1 writes them and a little beyond.
 
 Real servers leave quotes out (`type=application/dicom`), put spaces around `=`, repeat semicolons and write
-names in any case (servers.md section 10, row 7). None of that hides what they mean, so reading never fails:
+names in any case. None of that hides what they mean, so reading never fails:
 what makes no sense is left out.
 """
 

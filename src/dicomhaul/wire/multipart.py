@@ -13,7 +13,7 @@ Rules of this module:
   newlines are CRLF or bare LF; from then on nothing else counts.
 * A part with a Content-Length is counted, not searched, and a delimiter must follow. If none does, the bytes
   handed on were wrong, so it is BadMultipart; ask again with `trust_lengths=False`.
-* A body without its closing delimiter is truncated, whatever HTTP says (servers.md section 10, row 1).
+* A body without its closing delimiter is truncated, whatever HTTP says (docs/servers.md, "Orthanc (DICOMweb plugin)").
   Whatever follows the closing delimiter is ignored.
 
 Nothing here knows what a part holds.

@@ -35,7 +35,7 @@ def search_studies_path() -> str:
 
 
 def search_series_path(study: str | None = None) -> str:
-    """Where series are searched: in one study, or among all (which some servers cannot: servers.md section 1)."""
+    """Where series are searched: in one study, or among all (which some servers cannot)."""
     return "series" if study is None else f"{study_path(study)}/series"
 
 
