@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from dicomhaul.plan.estimate import Amount
 from dicomhaul.planner import budget
 from dicomhaul.planner.budget import Budgets
 from dicomhaul.record.ledger import Ledger
+from support.clock import FakeClock
 from support.idc_origins import idc_thread, write_profiles
 from support.made_up import made_up_rows
 
@@ -88,6 +89,24 @@ def test_what_the_ledger_has_of_today_counts(tmp_path: Path) -> None:
         (note,) = notes
         assert "cannot be read" in note
         assert "as if there were none" not in note
+
+
+def test_what_the_ledger_has_of_yesterday_does_not_count_after_midnight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan began before it, and asks after it."""
+    path = tmp_path / "ledger.sqlite3"
+    today = datetime.now(UTC)
+    yesterday = today - timedelta(days=1)
+    ledger = Ledger.open(path)
+    with ledger.transaction():
+        ledger.add_quota(PROXY, yesterday.date().isoformat(), 3 * GB)
+    ledger.close()
+    with sources(tmp_path, Allowance(10 * GB), Rule(action=Status(status=404), level="usage")) as chosen:
+        with monkeypatch.context() as patched:
+            patched.setattr(budget, "SystemClock", lambda: FakeClock(yesterday.timestamp()))
+            asked, _ = budgets(chosen, quota_bytes=5 * GB, ledger=path)
+        assert asked.left(PROXY) == 5 * GB
 
 
 @pytest.mark.parametrize("rule", [Rule(action=Status(status=500), level="usage"), Rule(action=Stall(), level="usage")])

@@ -15,13 +15,16 @@ from dicomhaul.cohort.tables import Shelf
 from dicomhaul.config.source import resolve_sources
 from dicomhaul.errors import CohortError
 from dicomhaul.land.layout import IDC_LAYOUT, PLAIN_LAYOUT, parse_layout
-from dicomhaul.model import Query, Shard
+from dicomhaul.model import Proof, Query, Routing, Shard
 from dicomhaul.plan.estimate import Summary
 from dicomhaul.planner.idc import plan_on_idc
 from dicomhaul.planner.request import Load, PlanRequest, Progress
 from dicomhaul.planner.routing import Router
 from dicomhaul.planner.server import plan_on_server
 from dicomhaul.planner.sheet import Sheet
+from dicomhaul.record.ledger import Ledger
+from support.fakes import write_cohort
+from support.idc_origins import idc_manifest, idc_rows
 from support.made_up import made_up_catalog, made_up_rows, manifest_of
 from support.origin_process import origin_thread
 
@@ -195,6 +198,20 @@ def test_an_empty_shard_is_a_note(tmp_path: Path) -> None:
     assert len(empty) == 1
     assert empty[0].notes[0].startswith("shard ")
     assert empty[0].notes[0].endswith("/2 of this cohort is empty")
+
+
+def test_what_is_there_is_left_out_and_single_instances_never(tmp_path: Path) -> None:
+    """A ledger says of a whole series that it is there; a damaged instance of it may be what is asked for."""
+    (row,) = idc_rows("idc-open-data", 1)
+    path = tmp_path / "ledger.sqlite3"
+    with closing(Ledger.open(path, wal=False)) as ledger:
+        write_cohort(ledger, [row._replace(folder="f", routing=Routing(("idc-bucket",), ""))])
+        with ledger.transaction():
+            ledger.complete_series(1, Proof.COUNT, row.expected, "idc-bucket")
+    whole = plan(Query(manifest=idc_manifest([row])), present=path)
+    assert (whole.total.series, whole.skipped) == (0, {"already there": 1})
+    single = plan(Query(manifest=idc_manifest([], {row.series: ["1.2.3"]})), left=lambda _: None, present=path)
+    assert (single.total.instances, single.skipped) == (1, {})
 
 
 # -- servers ------------------------------------------------------------------------------------------------------
