@@ -69,7 +69,16 @@ async def probe(
     specs = [spec for spec in source.specs if summary.routes.get(spec.name, Amount()).series]
     for spec in specs:
         try:
-            await _measure(query, spec, measured, options=options, world=world, near=near, share=len(specs))
+            await _measure(
+                query,
+                spec,
+                measured,
+                planned=summary.quotas.get(spec.name),
+                options=options,
+                world=world,
+                near=near,
+                share=len(specs),
+            )
         except LandingError:
             raise
         except HaulError as error:
@@ -82,6 +91,7 @@ async def _measure(
     spec: SourceSpec,
     measured: Measured,
     *,
+    planned: tuple[int, int] | None,
     options: HaulOptions,
     world: run.Surroundings,
     near: Path | None,
@@ -92,6 +102,11 @@ async def _measure(
     most = min(_PROBE_BYTES // share, int(Folder(place or Path(tempfile.gettempdir())).room().free_bytes * _ROOM_SHARE))
     if spec.profile.is_metered(options.quota_bytes):
         most = min(most, _PROBE_QUOTA_BYTES)
+    limit_bytes, used_bytes = planned or (most, 0)
+    if used_bytes >= limit_bytes > 0:
+        measured.basis.append(f"{spec.name} could not be measured: today's quota is used up")
+        return
+    most = min(most, limit_bytes - used_bytes)  # the probe has a ledger of its own, which knows nothing of today
     try:
         folder = tempfile.TemporaryDirectory(prefix=".dicomhaul-probe-", dir=place)
     except OSError as error:
@@ -131,7 +146,7 @@ async def _measure(
     assert report is not None  # noqa: S101 - nothing else ends it
     quota = (await world.open_host(spec)).quota
     if quota is not None and quota.limit_bytes is not None:
-        measured.quotas[spec.name] = Quota(quota.limit_bytes, quota.used_bytes)
+        measured.quotas[spec.name] = Quota(quota.limit_bytes, max(quota.used_bytes, used_bytes + meter.size_bytes))
     if report.instances_landed:
         measured.instance_bytes[spec.name] = report.bytes_landed / report.instances_landed
     # A limit of the probe's may end it within the first instance; else what came without one were refusals.

@@ -29,6 +29,8 @@ def test_what_a_plan_predicts_from_a_rate() -> None:
     assert "forecast:   time unknown" in told
     assert "assumed:    no rate is known: --rate 80M says one, --probe measures it" in told
     assert run_command("plan", "qin_pet_phantom", "--rate", "fast").code == 2
+    both = run_command("plan", "qin_pet_phantom", "--rate", "80M", "--probe")
+    assert (both.code, "choose one of them" in both.stderr) == (2, True)
 
 
 def test_the_quota_of_a_source_that_nobody_can_stand_in_for(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dicomhaul.cli import shared
 from dicomhaul.cli.harness import Stop, run_async
 from dicomhaul.cli.output import emit_json, human_bytes, human_count, say
 from dicomhaul.config.rates import parse_size
+from dicomhaul.errors import ConfigError
 from dicomhaul.observe.figures import duration
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def plan(
         tpslimit=tpslimit, layout=layout, state_dir=state_dir, quota=quota, lock=lock, bwlimit=bwlimit
     )
     bytes_per_s = None if rate is None else parse_size(rate)
+    if bytes_per_s is not None and probe:
+        raise ConfigError("--rate says what --probe would measure: choose one of them")
     from dicomhaul.hauler import Cohort, Hauler  # noqa: PLC0415 - loads in 0.4 s, which --help need not wait for
 
     hauler = Hauler(source, profile=profile, bucket_location=bucket_location, connection=connection, options=options)

@@ -258,7 +258,7 @@ BwlimitOption = Annotated[
     typer.Option(
         "--bwlimit",
         metavar="RATE",
-        help='At most so much a second (10M; a bare number is KiB), or a timetable: "08:00,10M 19:00,off".',
+        help='At most so much a second (10M; a bare number: KiB, not bytes as --rate), or: "08:00,10M 19:00,off".',
         rich_help_panel=_RUN,
     ),
 ]
@@ -286,7 +286,12 @@ LockOption = Annotated[
 ]
 RateOption = Annotated[
     str | None,
-    typer.Option("--rate", metavar="RATE", help="Predict with so many bytes a second: 80M.", rich_help_panel=_RUN),
+    typer.Option(
+        "--rate",
+        metavar="RATE",
+        help="Predict with so much a second: 80M; a bare number is bytes, of --bwlimit KiB.",
+        rich_help_panel=_RUN,
+    ),
 ]
 ProbeOption = Annotated[
     bool, typer.Option("--probe", help="Measure the rate first: up to 30 s of real transfer.", rich_help_panel=_RUN)
