@@ -313,6 +313,25 @@ def test_in_one_tree_what_two_ledgers_disagree_about_is_wanted_again(ledgers: Le
     assert ledgers.brought == []
 
 
+def test_in_one_tree_two_folders_have_a_file_each(ledgers: Ledgers) -> None:
+    """They were laid out by names that changed in between: nothing was overwritten, and the newer file is there."""
+    one, two, target = (ledgers.open(name) for name in ("one", "two", "target"))
+    for ledger, at in ((one, MONDAY), (two, TUESDAY)):
+        plan(ledger, [series_row("1.1", expected=1)._replace(folder=f"in/{ledger.path.stem}")], at=at, mark=at)
+        land(ledger, "1.1", "1.1.1", content=at, complete=True)
+    assert ledgers.unite(target, one, two, one_tree=True).contested == ["1.1"]
+    assert ask(target, "SELECT state, xxh3 FROM instance") == [{"state": 1, "xxh3": digest(TUESDAY + "1.1.1")}]
+    assert [(each.there, each.folder) for each in ledgers.brought] == [("in/two", "in/one")]
+
+
+def test_the_index_of_the_tree_is_to_be_written_again(ledgers: Ledgers) -> None:
+    one, target = ledgers.open("one"), ledgers.open("target")
+    plan(one, [series_row("1.1")])
+    target.set_meta("index", "written")
+    ledgers.unite(target, one)
+    assert target.meta("index") == "stale"
+
+
 def test_what_is_not_there_is_wanted_again(ledgers: Ledgers) -> None:
     one, target = ledgers.open("one"), ledgers.open("target")
     plan(one, [series_row("1.1", expected=2)])
@@ -322,7 +341,7 @@ def test_what_is_not_there_is_wanted_again(ledgers: Ledgers) -> None:
     assert ask(target, "SELECT sop, state, xxh3 FROM instance WHERE state = 0") == [
         {"sop": "1.1.2", "state": 0, "xxh3": None}
     ]
-    assert [row["state"] for row in ask(target, "SELECT state FROM series")] == [0]
+    assert ask(target, "SELECT state, proof, came_by FROM series") == [{"state": 0, "proof": None, "came_by": None}]
     ledgers.gone = set()
     assert ledgers.unite(target, one).lost == 0
     assert (target.standing().series_complete, target.standing().instances_present) == (1, 2)
