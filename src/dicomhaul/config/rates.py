@@ -16,7 +16,6 @@ from typing import Final, NamedTuple
 from dicomhaul.errors import ConfigError
 
 _DAY_MINUTES: Final = 24 * 60
-WEEK_MINUTES: Final = 7 * _DAY_MINUTES
 _WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _NUMBER: Final = r"[0-9]{1,15}(?:\.[0-9]{0,9})?"
 _AMOUNT: Final = re.compile(rf"({_NUMBER})\s*([kmgtp]?)(ib?|b?)", re.IGNORECASE)

@@ -3,7 +3,7 @@
 Rows are read for their UIDs, modality and counts; nothing else of them is looked at, kept or repeated.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from secrets import randbits
 from typing import Final
@@ -71,9 +71,6 @@ class Searched:
     empty: Answer | None = None
     missing: int | None = None  # the status of an instance that is not there
     counts: dict[str, bool] = field(default_factory=dict)  # level -> rows state how many are below
-
-
-Searching = Callable[[Asker, Searched], Awaitable[None]]
 
 
 def made_up_uid() -> str:

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomhaul.config.rates import WEEK_MINUTES, Slot, Timetable, parse_duration_s, parse_size, parse_timetable
+from dicomhaul.config.rates import Slot, Timetable, parse_duration_s, parse_size, parse_timetable
 from dicomhaul.errors import ConfigError
 
 DAY = 24 * 60
+WEEK_MINUTES = 7 * DAY
 MONDAY, SATURDAY, SUNDAY = 0, 5 * DAY, 6 * DAY
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 FACTORS = {"": 1, "B": 1, "k": 1 << 10, "KiB": 1 << 10, "ki": 1 << 10, "KB": 1000, "M": 1 << 20, "mb": 10**6,
