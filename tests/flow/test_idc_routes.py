@@ -1,11 +1,14 @@
 """Cohorts over all of IDC's buckets, by every route there is: who was asked for what, what came, what was told."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypedDict, Unpack
 
+import anyio
 import pytest
 
+from dicomhaul import Cohort, Hauler, HaulOptions, Observer, Report, SeriesMoved
 from dicomhaul.model import Series
 from dicomhaul.origin import Entry, Holdings, Rule, synthetic_holdings
 from dicomhaul.origin.faults import Action, Level, Part, Status
@@ -25,6 +28,13 @@ DATA, CR, TWO = "idc-open-data", "idc-open-data-cr", "idc-open-data-two"
 BUCKET, GCS, PROXY, GOOGLE = "local-bucket", "local-gcs", "local-proxy", "local-google"
 
 
+class Options(TypedDict, total=False):
+    """Of `HaulOptions`, what a test needs."""
+
+    checksum: Literal["stated", "xxh3"]
+    name_by: Literal["sop", "crdc"]
+
+
 @pytest.fixture(scope="module")
 def rows() -> list[Series]:
     """Five series, 36 instances, 11 MB: two in IDC's first bucket, one and two in the others."""
@@ -37,11 +47,31 @@ def holdings(rows: list[Series]) -> Holdings:
     return synthetic_holdings(rows)
 
 
+@pytest.fixture(autouse=True)
+def _token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the store on Google wants."""
+    for name, value in TOKEN_ENVIRON.items():
+        monkeypatch.setenv(name, value)
+
+
 def pull(folder: Path, source: str, manifest: str, *more: Word) -> Ended:
-    """Pull a manifest to `folder/dest`."""
+    """Pull a manifest to `folder/dest`, as a user does."""
     (folder / "cohort.csv").write_text(manifest, encoding="utf-8")
     words: list[Word] = ["pull", folder / "cohort.csv", "--source", source, "-o", folder / "dest", "--json", *more]
     return run_command(*words, environ=TOKEN_ENVIRON)
+
+
+def haul(
+    folder: Path, source: str, manifest: str, observer: Observer = lambda _: None, **options: Unpack[Options]
+) -> Report:
+    """Do so as a program does: the same, without a process that has to start."""
+    (folder / "cohort.csv").write_text(manifest, encoding="utf-8")
+
+    async def pull_it() -> Report:
+        async with Hauler(source, observer=observer, options=HaulOptions(**options)) as hauler:
+            return await hauler.pull(Cohort.manifest(folder / "cohort.csv"), folder / "dest", check=False)
+
+    return anyio.run(pull_it)
 
 
 def paths(requests: list[Entry], level: str) -> Counter[str]:
@@ -97,21 +127,31 @@ def test_whole_series_from_all_three_buckets_and_single_instances_from_the_proxy
     assert {name: route["series"] for name, route in ended.json["routes"].items()} == {BUCKET: 4, PROXY: 1}
 
 
-@pytest.mark.parametrize("name", ["gcs", "proxy"])
-def test_another_route_lands_the_same(name: IdcName, rows: list[Series], holdings: Holdings, tmp_path: Path) -> None:
-    with idc_thread(holdings) as origins:
-        source = write_profiles(tmp_path, origins).source(name)
-        ended = pull(tmp_path, source, idc_manifest(rows))
-        assert (ended.code, ended.json["state"]) == (0, "complete"), ended.stderr
-        if name == "gcs":
-            assert paths(origins.gcs.requests, "listing") == Counter(prefix(row, GCS_NAMES) for row in rows)
-            assert paths(origins.gcs.requests, "object") == object_paths(holdings, rows, GCS_NAMES)
-        else:
-            assert paths(origins.proxy.requests, "series") == Counter(series_path(row) for row in rows)
+def test_the_copy_of_the_buckets_lands_the_same_though_objects_rot_on_the_way(
+    rows: list[Series], holdings: Holdings, tmp_path: Path
+) -> None:
+    rot = Rule(action=Part(wrong="flip"), level="object", times=frozenset({2, 4}))
+    with idc_thread(holdings, rules={"gcs": [rot]}) as origins:
+        report = haul(tmp_path, write_profiles(tmp_path, origins).source("gcs"), idc_manifest(rows))
+        assert report.state == "complete", report.reason
+        assert paths(origins.gcs.requests, "listing") == Counter(prefix(row, GCS_NAMES) for row in rows)
+        asked = paths(origins.gcs.requests, "object")
+        assert set(asked) == set(object_paths(holdings, rows, GCS_NAMES))
+        assert sorted(asked.values()) == [1] * 34 + [2] * 2
     # What `test_whole_series_from_all_three_buckets...` lands by the bucket, byte for byte.
     assert read_tree(tmp_path / "dest") == idc_tree(holdings, rows)
-    assert read_checks(tmp_path / "dest") == {"CRC32C" if name == "gcs" else "FRAMING": 36}
-    assert set(read_routes(tmp_path / "dest").values()) == {f"local-{name}"}
+    assert read_checks(tmp_path / "dest") == {"CRC32C": 36}
+    assert set(read_routes(tmp_path / "dest").values()) == {GCS}
+
+
+def test_the_proxy_lands_the_same(rows: list[Series], holdings: Holdings, tmp_path: Path) -> None:
+    with idc_thread(holdings) as origins:
+        report = haul(tmp_path, write_profiles(tmp_path, origins).source("proxy"), idc_manifest(rows))
+        assert report.state == "complete", report.reason
+        assert paths(origins.proxy.requests, "series") == Counter(series_path(row) for row in rows)
+    assert read_tree(tmp_path / "dest") == idc_tree(holdings, rows)
+    assert read_checks(tmp_path / "dest") == {"FRAMING": 36}
+    assert set(read_routes(tmp_path / "dest").values()) == {PROXY}
 
 
 def test_the_store_on_google_says_beforehand_what_it_cannot_give(
@@ -121,10 +161,10 @@ def test_the_store_on_google_says_beforehand_what_it_cannot_give(
     with idc_thread(holdings) as origins:
         source = write_profiles(tmp_path, origins).source("google")
         (tmp_path / "cohort.csv").write_text(idc_manifest(rows), encoding="utf-8")
-        planned = run_command("plan", tmp_path / "cohort.csv", "--source", source)
+        planned = run_command("plan", tmp_path / "cohort.csv", "--source", source, "--json")
         assert planned.code == 0, planned.stderr
+        as_json = planned.json
         assert all(bucket in planned.stdout for bucket in (CR, TWO))
-        as_json = run_command("plan", tmp_path / "cohort.csv", "--source", source, "--json").json
         assert as_json["series"] == 2
         assert sum(as_json["skipped"].values()) == 3
         assert all("does not hold the bucket" in reason for reason in as_json["skipped"])
@@ -150,8 +190,8 @@ def test_what_is_larger_than_an_answer_of_the_proxy(rows: list[Series], holdings
         alone = run_command(*words, profiles.source("proxy")).json
         assert sum(alone["skipped"].values()) == len(rows) - len(small)
         assert all("larger than an answer" in reason for reason in alone["skipped"])
-        ended = pull(tmp_path, profiles.source("proxy", "bucket"), idc_manifest(rows))
-        assert (ended.code, ended.json["state"]) == (0, "complete"), ended.stderr
+        report = haul(tmp_path, profiles.source("proxy", "bucket"), idc_manifest(rows))
+        assert report.state == "complete", report.reason
         assert sum(paths(origins.proxy.requests, "instance").values()) == sum(row.expected or 0 for row in small)
         assert not paths(origins.proxy.requests, "series")  # each would have been too large
         assert {entry.status for entry in origins.proxy.requests} == {200}
@@ -160,51 +200,67 @@ def test_what_is_larger_than_an_answer_of_the_proxy(rows: list[Series], holdings
     assert read_tree(tmp_path / "dest") == idc_tree(holdings, rows)
 
 
-class Refusal(NamedTuple):
-    """What a route does for good with one series, and by which route it then comes."""
+class Refusals(NamedTuple):
+    """What a route does for good with some series, each in its own way, and by which route these then come."""
 
     first: IdcName
     second: IdcName
-    action: Action
-    level: Level | None  # None: whatever is asked for of the series
+    ways: Sequence[tuple[Action, Level | None]]  # the level None: whatever is asked for of the series
 
 
 REFUSALS = {
-    "prefix gone": Refusal("bucket", "proxy", Status(status=404), "listing"),
-    "bucket closed": Refusal("bucket", "proxy", Status(status=403, body="<Error/>"), "listing"),
-    "objects closed": Refusal("bucket", "proxy", Status(status=403, body="<Error/>"), "object"),
-    "objects rotten": Refusal("bucket", "gcs", Part(wrong="flip"), "object"),
-    "absent from the store": Refusal("google", "proxy", Status(status=403), None),
-    "empty in the store": Refusal("google", "bucket", Status(status=204), None),
-    "absent from the proxy": Refusal("proxy", "bucket", Status(status=404), None),
-    "empty at the proxy": Refusal("proxy", "bucket", Status(status=204), None),
+    "bucket": Refusals(
+        "bucket",
+        "proxy",
+        [
+            (Status(status=404), "listing"),  # the prefix is gone
+            (Status(status=403, body="<Error/>"), "listing"),
+            (Status(status=403, body="<Error/>"), "object"),
+        ],
+    ),
+    "rotten": Refusals("bucket", "gcs", [(Part(wrong="flip"), "object")]),
+    "absent from the store": Refusals("google", "proxy", [(Status(status=403), None)]),
+    "empty in the store": Refusals("google", "bucket", [(Status(status=204), None)]),
+    "proxy": Refusals("proxy", "bucket", [(Status(status=404), None), (Status(status=204), None)]),
 }
 
 
-@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
-def test_a_series_that_one_route_refuses_goes_on_by_the_next(
-    refusal: Refusal, rows: list[Series], holdings: Holdings, tmp_path: Path
-) -> None:
-    first, second, action, level = refusal
-    cohort, lost = rows[:2], rows[0]
-    place = prefix(lost) if first == "bucket" else series_path(lost)
-    rules = {first: [Rule(action=action, level=level, path=place)]}
+@pytest.fixture(scope="module")
+def alike() -> list[Series]:
+    """Four series that every origin has."""
+    return idc_rows(DATA, 4)
+
+
+@pytest.mark.parametrize("refusals", REFUSALS.values(), ids=REFUSALS)
+def test_what_one_route_refuses_goes_on_by_the_next(refusals: Refusals, alike: list[Series], tmp_path: Path) -> None:
+    first, second, ways = refusals
+    holdings = synthetic_holdings(alike)
+    lost, cohort = alike[: len(ways)], alike[: len(ways) + 1]
+    kept = cohort[-1]
+    rules = {
+        first: [
+            Rule(action=action, level=level, path=prefix(row) if first == "bucket" else series_path(row))
+            for (action, level), row in zip(ways, lost, strict=True)
+        ]
+    }
+    events: list[object] = []
     with idc_thread(holdings, rules=rules) as origins:
         profiles = write_profiles(tmp_path, origins)
-        ended = pull(tmp_path, profiles.source(first, second), idc_manifest(cohort), "-v")
-        assert (ended.code, ended.json["state"]) == (0, "complete"), ended.stderr
-        if level == "object":  # each object failed on its own, and none is there
-            assert set(paths(origins.bucket.requests, "object")) == set(object_paths(holdings, cohort))
+        report = haul(tmp_path, profiles.source(first, second), idc_manifest(cohort), events.append)
+        assert report.state == "complete", report.reason
+        for (_, level), row in zip(ways, lost, strict=True):
+            if level == "object":  # each object failed on its own, and none is there
+                assert set(object_paths(holdings, [row])) <= set(paths(origins.bucket.requests, "object"))
         requests = origins.by_name()[second].requests
-        assert any(lost.series in entry.path or (lost.revision or "") in entry.path for entry in requests)
-        assert not any(rows[1].series in entry.path or (rows[1].revision or "") in entry.path for entry in requests)
-    assert ended.json["series_moved"] == 1
-    assert read_routes(tmp_path / "dest") == {lost.series: f"local-{second}", rows[1].series: f"local-{first}"}
-    assert {name: route["series"] for name, route in ended.json["routes"].items()} == {
-        f"local-{first}": 1,
-        f"local-{second}": 1,
-    }
-    assert f"moved from local-{first} to local-{second}: series {lost.series}" in ended.stderr
+        for row in lost:
+            assert any(row.series in entry.path or (row.revision or "") in entry.path for entry in requests)
+        assert not any(kept.series in entry.path or (kept.revision or "") in entry.path for entry in requests)
+    by_first, by_second = f"local-{first}", f"local-{second}"
+    assert report.series_moved == len(lost)
+    assert {name: amount.series for name, amount in report.routes.items()} == {by_first: 1, by_second: len(lost)}
+    assert read_routes(tmp_path / "dest") == {**{row.series: by_second for row in lost}, kept.series: by_first}
+    moved = {each.series: (each.route, each.next_route) for each in events if isinstance(each, SeriesMoved)}
+    assert moved == {row.series: (by_first, by_second) for row in lost}
     assert read_tree(tmp_path / "dest") == idc_tree(holdings, cohort)
 
 
@@ -214,10 +270,10 @@ def test_what_landed_before_a_series_moved_is_kept(rows: list[Series], holdings:
     rules: dict[IdcName, list[Rule]] = {"bucket": [Rule(action=Status(status=404), level="object", path=gone)]}
     with idc_thread(holdings, rules=rules) as origins:
         source = write_profiles(tmp_path, origins).source("bucket", "proxy")
-        ended = pull(tmp_path, source, idc_manifest([lost]))
+        report = haul(tmp_path, source, idc_manifest([lost]))
         retrieved = [entry for entry in origins.proxy.requests if entry.level in {"series", "instance"}]
-    assert (ended.code, ended.json["state"], ended.json["series_moved"]) == (0, "complete", 1), ended.stderr
-    assert ended.json["instances_landed"] == lost.expected
+    assert (report.state, report.series_moved) == ("complete", 1), report.reason
+    assert report.instances_landed == lost.expected
     assert len(retrieved) == 1  # the series is small: asking for it once costs less than asking who is missing
     assert read_tree(tmp_path / "dest") == idc_tree(holdings, [lost])
     assert read_checks(tmp_path / "dest") == {"MD5": (lost.expected or 0) - 1, "FRAMING": 1}
@@ -241,27 +297,17 @@ def test_a_series_that_every_route_refuses_fails_with_each_reason(
     assert read_tree(tmp_path / "dest") == idc_tree(holdings, [rows[1]])
 
 
-@pytest.mark.parametrize("name", ["bucket", "gcs"])
 def test_an_object_that_rotted_on_the_way_is_fetched_again(
-    name: IdcName, rows: list[Series], holdings: Holdings, tmp_path: Path
+    rows: list[Series], holdings: Holdings, tmp_path: Path
 ) -> None:
-    rules = {name: [Rule(action=Part(wrong="flip"), level="object", times=frozenset({2, 4}))]}
-    with idc_thread(holdings, rules=rules) as origins:
-        source = write_profiles(tmp_path, origins).source(name)
-        ended = pull(tmp_path, source, idc_manifest(rows[:2]))
-        asked = paths(origins.by_name()[name].requests, "object")
-    assert (ended.code, ended.json["state"]) == (0, "complete"), ended.stderr
+    rot = Rule(action=Part(wrong="flip"), level="object", times=frozenset({2, 4}))
+    with idc_thread(holdings, rules={"bucket": [rot]}) as origins:
+        report = haul(tmp_path, write_profiles(tmp_path, origins).source("bucket"), idc_manifest(rows[:2]))
+        asked = paths(origins.bucket.requests, "object")
+    assert report.state == "complete", report.reason
     assert sorted(asked.values()) == [1] * 14 + [2] * 2
     assert read_tree(tmp_path / "dest") == idc_tree(holdings, rows[:2])
-    assert read_checks(tmp_path / "dest") == {"MD5" if name == "bucket" else "CRC32C": 16}
-
-
-def test_xxh3_alone_compares_nothing(rows: list[Series], holdings: Holdings, tmp_path: Path) -> None:
-    with idc_thread(holdings) as origins:
-        source = write_profiles(tmp_path, origins).source("bucket")
-        ended = pull(tmp_path, source, idc_manifest(rows[:1]), "--checksum", "xxh3")
-    assert (ended.code, ended.json["state"]) == (0, "complete"), ended.stderr
-    assert read_checks(tmp_path / "dest") == {"SIZE": rows[0].expected}
+    assert read_checks(tmp_path / "dest") == {"MD5": 16}
 
 
 def test_files_are_named_as_the_objects_where_that_is_wanted(
@@ -271,8 +317,8 @@ def test_files_are_named_as_the_objects_where_that_is_wanted(
         profiles = write_profiles(tmp_path, origins)
         ended = pull(tmp_path, profiles.source("bucket"), idc_manifest(rows[:2]), "--name-by", "crdc")
         assert (ended.code, ended.json["state"]) == (0, "complete"), ended.stderr
-        again = pull(tmp_path, profiles.source("bucket"), idc_manifest(rows[:2]), "--name-by", "crdc")
-        assert (again.code, again.json["instances_landed"]) == (0, 0)
+        again = haul(tmp_path, profiles.source("bucket"), idc_manifest(rows[:2]), name_by="crdc")
+        assert (again.state, again.instances_landed) == ("complete", 0)
         refused = pull(tmp_path, profiles.source("proxy"), idc_manifest(rows[:1]), "--name-by", "crdc")
         assert refused.code == 2
     names = {Path(path).name for path in object_paths(holdings, rows[:2])}
@@ -280,13 +326,16 @@ def test_files_are_named_as_the_objects_where_that_is_wanted(
     assert run_command("verify", tmp_path / "dest", "--json").code == 0
 
 
-def test_pages_of_a_listing(rows: list[Series], holdings: Holdings, tmp_path: Path) -> None:
+def test_pages_of_a_listing_and_xxh3_alone_which_compares_nothing(
+    rows: list[Series], holdings: Holdings, tmp_path: Path
+) -> None:
     with idc_thread(holdings, page_max=3) as origins:
         source = write_profiles(tmp_path, origins).source("bucket")
-        ended = pull(tmp_path, source, idc_manifest(rows[:1]))
-        assert (ended.code, ended.json["state"]) == (0, "complete"), ended.stderr
+        report = haul(tmp_path, source, idc_manifest(rows[:1]), checksum="xxh3")
+        assert report.state == "complete", report.reason
         assert paths(origins.bucket.requests, "listing") == {prefix(rows[0]): 3}
     assert read_tree(tmp_path / "dest") == idc_tree(holdings, rows[:1])
+    assert read_checks(tmp_path / "dest") == {"SIZE": rows[0].expected}
 
 
 def test_a_series_whose_answer_the_proxy_cannot_finish_comes_instance_by_instance(
@@ -297,10 +346,10 @@ def test_a_series_whose_answer_the_proxy_cannot_finish_comes_instance_by_instanc
     size = chosen.size_bytes or 0
     more: dict[IdcName, str] = {"proxy": f"[limits]\nresponse_bytes = {size * 11 // 10}"}
     with idc_thread(holdings, response_bytes=size * 9 // 10) as origins:
-        ended = pull(tmp_path, write_profiles(tmp_path, origins, more).source("proxy"), idc_manifest([chosen]))
+        report = haul(tmp_path, write_profiles(tmp_path, origins, more).source("proxy"), idc_manifest([chosen]))
         asked = [(entry.level, entry.status) for entry in origins.proxy.requests if entry.level != "usage"]
-    assert (ended.code, ended.json["state"]) == (0, "complete"), ended.stderr
+    assert report.state == "complete", report.reason
     assert set(asked) == {("series", 500), ("search", 200), ("instance", 200)}
-    assert asked.count(("series", 500)) == ended.json["retries"] + 1  # a busy proxy answers the same: it is tried again
+    assert asked.count(("series", 500)) == report.retries + 1  # a busy proxy answers the same: it is tried again
     assert asked.count(("instance", 200)) == chosen.expected
     assert read_tree(tmp_path / "dest") == idc_tree(holdings, [chosen])
