@@ -14,6 +14,7 @@ from dicomhaul.audit.tree import verify_tree
 from dicomhaul.destination import find_place
 from dicomhaul.land.folder import instance_path
 from dicomhaul.model import Failure, Shard
+from dicomhaul.record.absent import Absent, absent_shards
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.reader import Standing
 
@@ -31,6 +32,7 @@ class Verification:
         failures: the same by UID, and what could not be had in the first place.
         elapsed_s: seconds it took.
         lock: what holding it against a lock gave; None: nobody asked.
+        absent: shards that were never merged into it, by cohort.
     """
 
     dest: Path
@@ -41,6 +43,7 @@ class Verification:
     failures: tuple[Failure, ...]
     elapsed_s: float
     lock: LockProof | None = None
+    absent: tuple[Absent, ...] = ()
 
     @property
     def damaged(self) -> list[tuple[int, str]]:
@@ -95,7 +98,9 @@ def verify(
             for finding in verify_deep(root, _instances(ledger, wrong)):
                 findings.append(finding)
                 found(finding)
-        failures = list(ledger.iter_failures(*(cohort.id for cohort in ledger.cohorts())))
+        cohorts = ledger.cohorts()
+        absent = () if shard is not None else tuple(absent_shards(cohorts))
+        failures = list(ledger.iter_failures(*(cohort.id for cohort in cohorts)))
         failures += ledger.name_instances(
             (finding.series_id, finding.sop, str(finding.problem)) for finding in findings
         )
@@ -103,7 +108,15 @@ def verify(
         proof = None if lock is None else prove_lock(Path(lock), ledger, damaged=findings, shard=shard)
     elapsed_s = time.monotonic() - began
     return Verification(
-        root, standing, checked.instances, checked.size_bytes, tuple(findings), tuple(failures), elapsed_s, proof
+        root,
+        standing,
+        checked.instances,
+        checked.size_bytes,
+        tuple(findings),
+        tuple(failures),
+        elapsed_s,
+        proof,
+        absent,
     )
 
 

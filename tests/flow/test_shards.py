@@ -152,11 +152,13 @@ def test_another_destination_waits_for_the_shards_that_it_lacks(
     assert (status.code, status.json["state"], status.json["reason"]) == (4, "paused", merged.json["reason"])
     assert status.json["shards_absent"] == ["3/3"]
     assert "not here: shard 3/3" in run_command("status", out).stdout
+    checked = run_command("verify", out)
+    assert (checked.code, "not here: shard 3/3" in checked.stdout) == (3, True)
     assert "not here: shard 3/3" in run_command("merge", *parts[:2], "-o", out).stdout
 
     again = run_command("merge", parts[2], "-o", out, "--json")
     assert (again.code, again.json["state"], again.json["shards_absent"]) == (0, "complete", [])
-    assert run_command("status", out).code == 0
+    assert run_command("status", out).code == run_command("verify", out).code == 0
     assert_recorded(out, expected_tree(catalog))
 
 

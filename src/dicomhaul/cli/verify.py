@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 _SHOWN_FINDINGS = 20
+_SHOWN_COHORTS = 3
 
 ProvedLockOption = Annotated[
     Path | None,
@@ -114,6 +115,8 @@ def verify(
             _say_proof(found.lock)
         if found.damaged:
             say(f"  to mend it: dicomhaul verify {dest} --repair")
+        elif found.absent:
+            say(f"  {report.reason}")
         elif found.failures or standing.series_complete < standing.series_planned:
             say(f"  to go on: dicomhaul resume {dest}")
     raise typer.Exit(EXIT_CODES[report.state])
@@ -130,6 +133,8 @@ def _report(found: "Verification") -> Report:
         reason = f"{found.lock.series - found.lock.proven:,} of {found.lock.series:,} series are not as the lock says"
     else:
         reason = human_count(len(found.failures), "failures") if found.failures else ""
+    if not reason and found.absent:
+        reason = f"not here: {', and '.join(map(str, found.absent[:_SHOWN_COHORTS]))}"
     report = Report.at_rest(found.dest, "partial" if reason else "complete", reason, standing, found.failures)
     return replace(
         report,
