@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+import anyio.to_thread
 
 from dicomhaul import run
 from dicomhaul.config.options import HaulOptions
@@ -18,12 +19,12 @@ from dicomhaul.config.source import Sources, SourceSpec
 from dicomhaul.errors import HaulError, LandingError
 from dicomhaul.events import Event, Planned
 from dicomhaul.land.folder import Folder
-from dicomhaul.land.writer import landing_error
 from dicomhaul.model import Query
 from dicomhaul.net.verdict import next_midnight_s
 from dicomhaul.plan.estimate import Amount, Summary
 from dicomhaul.plan.forecast import Forecast, Supply, forecast
 from dicomhaul.plan.timeline import Quota
+from dicomhaul.record.scratch import scratch, sweep_scratch
 from dicomhaul.report import Report
 
 _PROBE_SERIES: Final = 32
@@ -107,10 +108,8 @@ async def _measure(
         measured.basis.append(f"{spec.name} could not be measured: today's quota is used up")
         return
     most = min(most, limit_bytes - used_bytes)  # the probe has a ledger of its own, which knows nothing of today
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=".dicomhaul-probe-", dir=place)
-    except OSError as error:
-        raise landing_error(error, "make a folder for the probe") from error
+    here = place or Path(tempfile.gettempdir())
+    await anyio.to_thread.run_sync(sweep_scratch, here)
     sample = replace(query, limit_series=min(query.limit_series or _PROBE_SERIES, _PROBE_SERIES), shard=None)
     limited = replace(
         options,
@@ -126,14 +125,14 @@ async def _measure(
     )
     failed: HaulError | None = None
     report: Report | None = None
-    with folder as name:
+    with scratch(here) as folder:
         async with anyio.create_task_group() as group:
             group.start_soon(meter.watch)
             try:
                 report = await run.pull(
                     sample,
                     Sources(spec.word, (spec,)),
-                    Path(name),
+                    folder,
                     limited,
                     replace(world, observer=meter.hear),
                     stop=anyio.CancelScope(),

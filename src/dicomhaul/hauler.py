@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 import anyio.from_thread
+import anyio.to_thread
 
 from dicomhaul import build, forecasting, run
 from dicomhaul.config.options import HaulOptions
@@ -35,6 +36,7 @@ from dicomhaul.planner.parent import plan
 from dicomhaul.planner.request import PlanRequest
 from dicomhaul.record.place import place_of
 from dicomhaul.record.reader import CohortRow
+from dicomhaul.record.scratch import sweep_scratch
 from dicomhaul.report import LandedSeries, Report
 
 if TYPE_CHECKING:
@@ -300,6 +302,7 @@ class Hauler:
             LandingError, LedgerError: the destination cannot be used.
         """
         source = self._needed_source(cohort.query)
+        await anyio.to_thread.run_sync(sweep_scratch, Path(to))  # a probe's, that was killed
         return _checked(await self._in_scope(lambda scope: run.pull(
             cohort.query, source, Path(to), self._options, self._world(), stop=scope
         )), check=check)  # fmt: skip

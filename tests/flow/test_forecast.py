@@ -7,6 +7,7 @@ import pytest
 
 from dicomhaul.origin import Allowance, Rule, synthetic_holdings
 from dicomhaul.origin.faults import Stall, Status
+from dicomhaul.record.scratch import sweep_scratch
 from support.command import Word, run_command, start_command, wait_until
 from support.idc_origins import idc_manifest, idc_rows, idc_thread, write_profiles
 from support.made_up import made_up_catalog
@@ -92,3 +93,25 @@ def test_a_probe_can_be_stopped(tmp_path: Path) -> None:
             running.signal(signal.SIGINT)
             assert running.wait().code == 130
     assert list(dest.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["plan", "pull"])
+def test_what_a_killed_probe_left_is_swept_by_the_next(command: str, tmp_path: Path) -> None:
+    dest = tmp_path / "d"
+    foreign = tmp_path / ".dicomhaul-probe-notes"  # by its name alone
+    foreign.mkdir()
+    stalls = Rule(level="series", action=Stall(after_bytes=100), most=1)
+    with origin_thread(made_up_catalog(*SIZES), rules=[stalls]) as origin:
+        words: list[Word] = ["plan", "--all", "--source", origin.url, "--probe", "-o", dest]
+        with start_command(tmp_path, *words) as running:
+            wait_until(
+                lambda: any(entry.level == "series" for entry in origin.requests), "the probe", unless=running.process
+            )
+            sweep_scratch(tmp_path)  # its maker lives
+            (left,) = set(tmp_path.glob(".dicomhaul-probe-*")) - {foreign}
+            running.signal(signal.SIGKILL)
+            running.wait()
+        assert left.is_dir()
+        more = ["--probe"] if command == "plan" else []
+        assert run_command(command, "--all", "--source", origin.url, "-o", dest, *more).code == 0
+    assert list(tmp_path.glob(".dicomhaul-probe-*")) == [foreign]
