@@ -137,6 +137,8 @@ def test_a_tree_is_proven_against_a_lock(rows: list[Series], holdings: Holdings,
         "series_proven": 3,
         "series_besides": 0,
         "digests_compared": len(read_tree(dest)),
+        "sizes_compared": 0,
+        "series_by_count": 0,
         "findings": [],
     }
     # Another lock: one series of another revision, one that is not there, one left out.
@@ -165,6 +167,30 @@ def test_a_tree_is_proven_against_a_lock(rows: list[Series], holdings: Holdings,
     assert (damaged.code, damaged.json["lock"]["series_proven"]) == (3, 2)
     assert [each["problem"] for each in damaged.json["lock"]["findings"]] == ["damaged or gone"]
     assert run_command("verify", dest, "--lock", lock, "--repair").code == 2
+
+
+def test_without_digests_sizes_are_proven(rows: list[Series], holdings: Holdings, tmp_path: Path) -> None:
+    """Of what came from a bucket; the made-up instances are smaller than the index says."""
+    lock, sized = write(tmp_path / "cohort.lock", *rows), tmp_path / "sized.lock"
+    whole, served = tmp_path / "whole", tmp_path / "served"
+    with idc_thread(holdings) as origins:
+        profiles = write_profiles(tmp_path, origins)
+        assert run_command("pull", lock, "--source", profiles.source("bucket"), "-o", whole).code == 0
+        one: list[Word] = ["--series", rows[0].series, "--source", profiles.source("proxy")]
+        assert run_command("pull", *one, "-o", served).code == 0
+    smaller = run_command("verify", whole, "--lock", lock, "--json")
+    assert (smaller.code, smaller.json["lock"]["series_proven"], smaller.json["lock"]["sizes_compared"]) == (3, 0, 3)
+    assert {each["problem"] for each in smaller.json["lock"]["findings"]} == {"another size"}
+    there = {
+        row.series: sum(len(content) for path, content in read_tree(whole).items() if row.series in path)
+        for row in rows
+    }
+    write(sized, *(row._replace(size_bytes=there[row.series]) for row in rows))
+    proven = run_command("verify", whole, "--lock", sized)
+    assert (proven.code, "3 series, whole from buckets, held against the lock's size" in proven.stdout) == (0, True)
+    write(lock, rows[0])
+    counted = run_command("verify", served, "--lock", lock)
+    assert (counted.code, "1 series proven by the number of instances alone" in counted.stdout) == (0, True)
 
 
 def test_the_digests_become_known_later_and_it_stays_the_same_cohort(

@@ -2,6 +2,9 @@
 
 `tree` proves that the files are what the ledger says; this, that what the ledger says is what the lock says. Together
 they prove the tree against the lock. What else the destination holds is counted and harms nothing.
+
+Bytes are proven by the digests that a lock states. Where it lacks some of a series, its size is compared, if all of it
+came from buckets: there a revision is the same bytes for everybody. A DICOMweb server encodes as it likes.
 """
 
 import enum
@@ -9,13 +12,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dicomhaul.audit.findings import Finding, Problem
 from dicomhaul.cohort.lock import LockedSeries, open_lock
 from dicomhaul.cohort.locked import falls_into
 from dicomhaul.model import Shard, State
 from dicomhaul.record.reader import LedgerReader, MemberRow
+
+# The coarsest that a size can be: IDC's index states those of earlier revisions in MB with two digits.
+ROUNDED_BYTES: Final = 10_000
 
 
 class Breach(enum.StrEnum):
@@ -25,6 +31,7 @@ class Breach(enum.StrEnum):
     INCOMPLETE = "series not complete"
     REVISION = "another revision"
     COUNT = "another number of instances"
+    SIZE = "another size"
     MISSING = "instance not here"
     CONTENT = "other bytes"
     DAMAGED = "damaged or gone"
@@ -60,6 +67,8 @@ class LockProof:
         series: how many series it has, or that shard of it.
         proven: how many of them are there as it says.
         digests: how many instances were held against a digest that it states.
+        sizes: how many series were held against the size that it states, for want of digests.
+        counted: how many of those proven are so by the number of instances alone: no digest, and no size to compare.
         besides: how many other series the destination holds.
         findings: everything that is wrong, in the lock's order.
     """
@@ -68,6 +77,8 @@ class LockProof:
     series: int
     proven: int
     digests: int
+    sizes: int
+    counted: int
     besides: int
     findings: tuple[LockFinding, ...]
 
@@ -79,6 +90,8 @@ class LockProof:
             "series_proven": self.proven,
             "series_besides": self.besides,
             "digests_compared": self.digests,
+            "sizes_compared": self.sizes,
+            "series_by_count": self.counted,
             "findings": [finding.as_json() for finding in self.findings],
         }
 
@@ -102,7 +115,7 @@ def prove_lock(
         if finding.series_id is not None and finding.problem is not Problem.FOREIGN
     )
     findings: list[LockFinding] = []
-    series = proven = digests = here = 0
+    series = proven = digests = sizes = counted = here = 0
     with open_lock(path) as lock:
         for row in lock:
             if not falls_into(shard, row):
@@ -112,12 +125,28 @@ def prove_lock(
             here += there is not None
             landed = {} if there is None else ledger.digests(there.series_id)
             wrong = list(_compare(row, there, landed))
+            covered = landed.keys() <= (row.xxh3 or {}).keys()
+            size = None if there is None or covered or wrong else _size(row, there, ledger)
+            sizes += size is not None
+            wrong += _compare_size(row, size)
             if there is not None and harmed[there.series_id]:
                 wrong.append(_finding(Breach.DAMAGED, row, detail=f"{harmed[there.series_id]:,} instances"))
             digests += sum(sop in landed for sop in row.xxh3 or ())
             proven += not wrong
+            counted += not wrong and not covered and size is None
             findings += wrong
-    return LockProof(path, series, proven, digests, ledger.standing().series_planned - here, tuple(findings))
+    besides = ledger.standing().series_planned - here
+    return LockProof(path, series, proven, digests, sizes, counted, besides, tuple(findings))
+
+
+def _compare_size(row: LockedSeries, size: int | None) -> Iterator[LockFinding]:
+    if size is not None and row.size_bytes is not None and abs(size - row.size_bytes) > ROUNDED_BYTES:
+        yield _finding(Breach.SIZE, row, detail=f"{size:,} bytes instead of {row.size_bytes:,}")
+
+
+def _size(row: LockedSeries, there: MemberRow, ledger: LedgerReader) -> int | None:
+    """Return the bytes of a whole series that can be held against its size; None: nothing can."""
+    return None if row.sops is not None or row.size_bytes is None else ledger.bucket_bytes(there.series_id)
 
 
 def _compare(row: LockedSeries, there: MemberRow | None, landed: dict[str, bytes]) -> Iterator[LockFinding]:

@@ -29,7 +29,7 @@ ProvedLockOption = Annotated[
     typer.Option(
         "--lock",
         metavar="FILE",
-        help="Prove DEST against a lock: each of its series, its revision, count and digests.",
+        help="Prove DEST against a lock: each of its series, its revision, count and digests or size.",
         rich_help_panel="Run",
     ),
 ]
@@ -155,6 +155,13 @@ def _say_proof(proof: "LockProof") -> None:
         f"{human_count(proof.digests, 'instances')} by the lock's own digests; "
         f"{human_count(proof.besides, 'series')} besides"
     )
+    if proof.sizes:
+        say(f"  {human_count(proof.sizes, 'series')}, whole from buckets, held against the lock's size, not digests")
+    if proof.counted:
+        say(
+            f"  {human_count(proof.counted, 'series')} proven by the number of instances alone: the lock lacks "
+            "digests, and sizes are compared of what came whole from buckets"
+        )
 
 
 def _repair(

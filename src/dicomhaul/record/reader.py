@@ -394,6 +394,17 @@ class LedgerReader:
                 ).fetchall()
             )
 
+    def bucket_bytes(self, series_id: int) -> int | None:
+        """Return how many bytes of one series have landed; None unless all of it came from buckets.
+
+        They alone state a size of what they send. A DICOMweb server may encode the same instance in its own way.
+        """
+        with guard(self.path):
+            size, weakest = self._db.execute(
+                "SELECT sum(size_bytes), min(checked) FROM instance WHERE series_id = ? AND state = 1", (series_id,)
+            ).fetchone()
+        return None if weakest is None or weakest < Check.SIZE else int(size)
+
     def landed_series(self) -> Iterator[tuple[str, str, str | None, bool]]:
         """Yield (study, series, revision, whole) of every series that is complete: what a plan need not bring."""
         with guard(self.path):

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from dicomhaul.audit.findings import Finding, Problem
-from dicomhaul.audit.locked import Breach, LockProof, prove_lock
+from dicomhaul.audit.locked import ROUNDED_BYTES, Breach, LockProof, prove_lock
 from dicomhaul.cohort.lock import LockedSeries, LockHeader, open_lock, write_lock
 from dicomhaul.errors import CohortError, ConfigError
-from dicomhaul.model import Proof, Query, Receipt, Series, SeriesUID, Shard, SopUID, StudyUID
+from dicomhaul.model import Check, Proof, Query, Receipt, Series, SeriesUID, Shard, SopUID, StudyUID
 from dicomhaul.plan.shard import shard_of
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.relock import header_after, locked_row, new_header, write_lock_from_ledger
@@ -134,6 +134,46 @@ def test_a_series_of_which_a_file_is_damaged_is_not_proven(ledger: Ledger, tmp_p
         found = prove_lock(tmp_path / "l", ledger, damaged=damaged)
     assert breaches(found) == [(Breach.DAMAGED, "1.2.1", None)]
     assert found.proven == 1
+
+
+@pytest.mark.parametrize(
+    ("stated", "checks", "wrong"),
+    [
+        (50_000, (Check.MD5, Check.SIZE), False),
+        (50_000 - ROUNDED_BYTES, (Check.MD5, Check.CRC32C), False),
+        (50_000 + ROUNDED_BYTES + 1, (Check.MD5, Check.MD5), True),
+        (50_000 - ROUNDED_BYTES - 1, (Check.MD5, Check.MD5), True),
+        (200_000, (Check.MD5, Check.FRAMING), None),
+        (200_000, (Check.FRAMING, Check.FRAMING), None),
+        (None, (Check.MD5, Check.MD5), None),
+    ],
+)
+def test_the_size_of_what_came_from_buckets_is_compared(
+    stated: int | None,
+    checks: tuple[Check, Check],
+    wrong: bool | None,  # noqa: FBT001 - a parameter of the test
+    ledger: Ledger,
+    tmp_path: Path,
+) -> None:
+    """Where digests do not say more, and not of what a DICOMweb server encoded (None)."""
+    with closing(ledger):
+        key = next(row.series_id for row in ledger.iter_members())
+        with ledger.transaction():
+            ledger.add_receipts(
+                Receipt(key, SopUID(f"1.2.1.{each}"), 25_000, digest(1, each), check)
+                for each, check in enumerate(checks, 1)
+            )
+        row = replace(rows_of(ledger)[0], size_bytes=stated)
+        assert row.xxh3 is not None
+        found = proof(tmp_path / "l", ledger, [replace(row, xxh3={"1.2.1.1": row.xxh3["1.2.1.1"]})])
+        covered = proof(tmp_path / "covered", ledger, [row])
+        selected = proof(tmp_path / "some", ledger, [replace(row, xxh3=None, sops=("1.2.1.1", "1.2.1.2"))])
+    assert breaches(found) == ([(Breach.SIZE, "1.2.1", None)] if wrong else [])
+    assert (found.proven, found.sizes, found.counted) == (int(not wrong), int(wrong is not None), int(wrong is None))
+    if wrong:
+        assert found.findings[0].detail == f"50,000 bytes instead of {stated:,}"
+    assert (covered.proven, covered.sizes, covered.counted) == (1, 0, 0)
+    assert (selected.proven, selected.sizes, selected.counted) == (1, 0, 1)
 
 
 def test_a_shard_of_it(ledger: Ledger, tmp_path: Path) -> None:
