@@ -43,7 +43,7 @@ from dicomhaul.ports import Clock
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.place import place_of
 from dicomhaul.record.reader import CohortRow, LandedRow
-from dicomhaul.record.relock import locked_rows, making_lock, new_header, write_lock_from_ledger
+from dicomhaul.record.relock import lacks_digests, locked_rows, making_lock, new_header, write_lock_from_ledger
 from dicomhaul.report import INDEX_NAME, LandedSeries, Report, RunState
 
 _INDEX, _STALE = "index", "stale"  # in the ledger's meta; `merge` and `plan_again` make it stale
@@ -252,6 +252,10 @@ class _Run:
         self._run_id = destination.ledger.begin_run(self._timestamp())
         if destination.adopted:
             world.observer(Noticed(f"adopted {destination.adopted} instances that an interrupted run had landed"))
+        shard = destination.shard
+        if shard is not None and shard.of > 1 and options.quota_bytes is not None:
+            said = f"--quota counts what shard {shard} brings, no other one: divide what all may take by {shard.of}"
+            world.observer(Noticed(said))
 
     def named(self, source: Sources) -> Sources:
         """Return the sources that can name files as this destination does. Raises ConfigError."""
@@ -404,7 +408,6 @@ class _Run:
         except LandingError as error:
             self._error = error
 
-    async def lock(self, query: Query, source: Sources) -> None:
     async def check_lock(self, cohort_id: int, query: Query, source: Sources) -> None:
         """See, before anything is brought, that the lock which the options name loses nothing by being written."""
         path = self._options.lock
@@ -418,9 +421,13 @@ class _Run:
 
         await anyio.to_thread.run_sync(check)
 
+    async def lock(self, query: Query, source: Sources) -> None:
         """Write the lock of the cohort, if the options say so: with the digests of all that is there."""
         path = self._options.lock
-        if path is None or self._error is not None or not self._cohorts:
+        if self._error is not None or not self._cohorts:
+            return
+        if path is None:
+            await self._name_lock(query)
             return
         fresh, ledger, base = self._lock_header(query, source), self._at.ledger, lock_target(query)
 
@@ -432,7 +439,20 @@ class _Run:
         except (CohortError, ConfigError, LandingError, LedgerError) as error:  # another run's lock may be there by now
             self._error = error
 
-    def _spent(self) -> Tally:
+    async def _name_lock(self, query: Query) -> None:
+        """Say how a lock that is the TARGET would gain the digests of what came."""
+        base = lock_target(query)
+        if base is None or query.shard is not None or query.limit_series is not None:  # a part is not written to it
+            return
+        try:
+            gains = await anyio.to_thread.run_sync(lacks_digests, base, self._at.ledger)
+        except CohortError:  # it was changed or removed since it was planned: then there is nothing to add to
+            return
+        if gains:
+            self._world.observer(
+                Noticed(f"{base} lacks digests that are known now; to add them: the same `pull` with --lock {base}")
+            )
+
     def _lock_header(self, query: Query, source: Sources) -> LockHeader:
         return new_header(
             query,
@@ -441,6 +461,7 @@ class _Run:
             release=None if searches(source) else index_version(),
         )
 
+    def _spent(self) -> Tally:
         now, before = asdict(self._world.tally), asdict(self._before)
         return Tally(**{key: now[key] - before[key] for key in now})
 

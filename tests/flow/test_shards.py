@@ -203,3 +203,12 @@ def test_a_destination_for_each_shard(words: list[Word], origin: Origin, catalog
     assert run_command("verify", out, "--repair").code == 0
     assert [read_tree(part) for part in parts] == before
     assert run_command("verify", *parts[:1]).code == 2  # it holds a shard
+
+
+def test_a_quota_is_of_one_shard_and_a_run_says_so(words: list[Word], tmp_path: Path) -> None:
+    quota: list[Word] = ["--quota", "1G/day"]
+    for shard, said in (("2/3", True), ("1/1", False)):
+        done = run_command("pull", *words, *quota, "--shard", shard, "-o", tmp_path / shard[0])
+        assert (done.code, "divide what all may take by 3" in done.stderr) == (0, said)
+    assert "divide what all" not in run_command("pull", *words, *quota, "-o", tmp_path / "whole").stderr
+    assert "divide what all" not in run_command("pull", *words, "--shard", "2/3", "-o", tmp_path / "2").stderr

@@ -162,7 +162,7 @@ QuotaOption = Annotated[
     typer.Option(
         "--quota",
         metavar="BYTES/day",
-        help="At most so much a day (UTC) from a DICOMweb server: 5G/day.",
+        help="At most so much a day (UTC) from a DICOMweb server: 5G/day. Each shard counts for itself; divide it.",
         rich_help_panel=_SOURCE,
     ),
 ]

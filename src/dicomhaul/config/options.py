@@ -27,7 +27,8 @@ class HaulOptions:
             as the destination has it, SOP Instance UIDs at first.
         checksum: hold what landed against the digest that the source states, or record XXH3-128 alone.
         bandwidth: the most bytes a second, by the time of day; None: no limit.
-        quota_bytes: the most bytes that a DICOMweb server may give a day (UTC); buckets have no quota.
+        quota_bytes: the most bytes that a DICOMweb server may give a day (UTC); buckets have no quota. Each shard
+            counts for itself.
         max_transfer_bytes: stop, resumable, once so many bytes came.
         max_duration_s: stop, resumable, after so many seconds.
         wait: sleep until a used-up quota opens again, instead of stopping.
