@@ -53,15 +53,19 @@ class Destination:
 
         Raises ConfigError for another one than what is there.
         """
-        there = self.ledger.meta(_NAME_BY) or _SOP if self.ledger.cohorts() else None
-        if wanted is not None and there is not None and wanted != there:
-            raise ConfigError(
-                f"the files of this destination are named by --name-by {there}; give another naming its own destination"
-            )
-        chosen: NameBy = "crdc" if (there or wanted) == "crdc" else _SOP
+        chosen = _naming(self.ledger, wanted)
         if self.ledger.meta(_NAME_BY) != chosen:
             self.ledger.set_meta(_NAME_BY, chosen)
         return chosen
+
+
+def _naming(ledger: Ledger, wanted: NameBy | None) -> NameBy:
+    there = ledger.meta(_NAME_BY) or _SOP if ledger.cohorts() else None
+    if wanted is not None and there is not None and wanted != there:
+        raise ConfigError(
+            f"the files of this destination are named by --name-by {there}; give another naming its own destination"
+        )
+    return "crdc" if (there or wanted) == "crdc" else _SOP
 
 
 def find_place(dest: Path, state_dir: Path | None = None, shard: Shard | None = None) -> Place:
@@ -204,3 +208,17 @@ def layout_of(dest: Path, state_dir: Path | None = None, shard: Shard | None = N
         return None
     with closing(Ledger.open(place.ledger, read_only=True)) as ledger:
         return ledger.meta(_LAYOUT)
+
+
+def naming_of(
+    dest: Path, state_dir: Path | None = None, shard: Shard | None = None, *, wanted: NameBy | None = None
+) -> NameBy:
+    """Return what would name files at a destination that may not exist yet; changes nothing.
+
+    Raises as `find_place` and `Destination.name_by`.
+    """
+    place = find_place(dest, state_dir, shard)
+    if not place.ledger.is_file():
+        return wanted or _SOP
+    with closing(Ledger.open(place.ledger, read_only=True)) as ledger:
+        return _naming(ledger, wanted)

@@ -23,7 +23,7 @@ import anyio.to_thread
 from dicomhaul import build, forecasting, run
 from dicomhaul.config.options import HaulOptions
 from dicomhaul.config.source import IDC, Connection, Location, Sources, SourceSpec, resolve_sources
-from dicomhaul.destination import layout_of
+from dicomhaul.destination import layout_of, naming_of
 from dicomhaul.errors import ConfigError, IncompleteError
 from dicomhaul.events import Event, Observer, SeriesLanded, Tally
 from dicomhaul.forecasting import Measured
@@ -157,7 +157,8 @@ class Hauler:
         source: a built-in name, a profile file, or a DICOMweb base URL; for IDC also a comma list of them, in the order
             of preference. None: IDC's own, which is IDC's buckets and then its proxy.
         profile: name or file of the profile for a URL, instead of the one that its host suggests.
-        bucket_location: which copy of IDC's buckets `idc` and `idc-bucket` mean.
+        bucket_location: which copy of IDC's buckets `idc` and `idc-bucket` mean; "gcs" with a source that has none of
+            them is a ConfigError.
         transfers: the most exchanges at once; None: what the profile allows.
         requests_per_s: the most requests a second; None: what the profile allows.
         layout: template of the folders below a destination.
@@ -227,15 +228,17 @@ class Hauler:
         Raises CohortError or ConfigError for what makes no sense or matches nothing; SourceError or TransferError
         where a server had to be asked and did not answer.
         """
+        source, naming = self._needed_source(), self._options.name_by
         there, present = None, None
         if to is not None:
             there = layout_of(Path(to), self._options.state_dir, cohort.query.shard)
+            naming = naming_of(Path(to), self._options.state_dir, cohort.query.shard, wanted=naming)
             present = place_of(Path(to), self._options.state_dir, cohort.query.shard).ledger
-        layout = self._options.layout or there or run.default_layout(self._needed_source())
+        layout = self._options.layout or there or run.default_layout(source)
         return await plan(
             PlanRequest(
                 query=cohort.query,
-                source=self._needed_source(),
+                source=source.buckets() if naming == "crdc" else source,
                 layout=layout,
                 present=present if present is not None and present.is_file() else None,
                 requests_per_s=self._options.requests_per_s,

@@ -319,8 +319,14 @@ def test_files_are_named_as_the_objects_where_that_is_wanted(
         assert (ended.code, ended.json["state"]) == (0, "complete"), ended.stderr
         again = haul(tmp_path, profiles.source("bucket"), idc_manifest(rows[:2]), name_by="crdc")
         assert (again.state, again.instances_landed) == ("complete", 0)
-        refused = pull(tmp_path, profiles.source("proxy"), idc_manifest(rows[:1]), "--name-by", "crdc")
-        assert refused.code == 2
+        more: list[list[Word]] = [["--name-by", "crdc"], ["--name-by", "crdc", "--dry-run"], ["--dry-run"]]
+        for words in more:  # the last: the destination has such names
+            refused = pull(tmp_path, profiles.source("proxy"), idc_manifest(rows[:1]), *words)
+            assert (refused.code, "needs IDC's buckets" in refused.complaint) == (2, True)
+        other = pull(tmp_path, profiles.source("bucket"), idc_manifest(rows[:1]), "--name-by", "sop", "--dry-run")
+        assert (other.code, "are named by --name-by crdc" in other.complaint) == (2, True)
+        both = pull(tmp_path, profiles.source("proxy", "bucket"), idc_manifest(rows), "--dry-run")
+        assert (both.code, set(both.json["routes"])) == (0, {"local-bucket"})
     names = {Path(path).name for path in object_paths(holdings, rows[:2])}
     assert {Path(path).name for path in read_tree(tmp_path / "dest")} == names
     assert run_command("verify", tmp_path / "dest", "--json").code == 0

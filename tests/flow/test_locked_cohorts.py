@@ -205,6 +205,12 @@ def test_the_digests_become_known_later_and_it_stays_the_same_cohort(
         assert (planned.code, planned.json["series"]) == (0, 3)
         before, found = read(lock)
         assert digests_of(found) == {}
+        told = run_command("pull", lock, *words, "-o", tmp_path / "told")
+        assert (
+            f"{lock} lacks digests that are known now; to add them: the same `pull` with --lock {lock}" in told.stderr
+        )
+        part = run_command("pull", lock, *words, "-o", tmp_path / "part", "--limit-series", "1")
+        assert (part.code, "lacks digests" in part.stderr) == (0, False)
         pulled = run_command(
             "pull", lock, *words, "-o", dest, "--lock", lock, "--layout", "%Modality/%SeriesInstanceUID"
         )
@@ -212,6 +218,7 @@ def test_the_digests_become_known_later_and_it_stays_the_same_cohort(
         after, known = read(lock)
         again = run_command("pull", lock, *words, "-o", dest)
         assert (again.code, again.json["requests"], again.json["instances_landed"]) == (0, 0, 0)
+        assert "lacks digests" not in again.stderr
         elsewhere = run_command("plan", tmp_path / "cohort.csv", *words, "-o", dest, "--lock", tmp_path / "late.lock")
     assert (elsewhere.code, elsewhere.json["series"]) == (0, 0)
     assert (after.query, after.created, after.series) == (before.query, before.created, before.series)

@@ -178,7 +178,7 @@ def resolve_sources(
         location: which of the two copies of the buckets `idc` and `idc-bucket` mean.
 
     Raises:
-        ConfigError: one of them is none; or several are named that do not all hold IDC.
+        ConfigError: one of them is none; several are named that do not all hold IDC; or `location` is said of none.
     """
     named: list[str] = []
     for word in _words(words):
@@ -186,6 +186,8 @@ def resolve_sources(
             located = _LOCATED[location] if each == _LOCATED["aws"] else each
             if located not in named:
                 named.append(located)
+    if location != "aws" and _LOCATED[location] not in named:
+        raise ConfigError(f"--bucket-location {location} says which copy of IDC's buckets: use --source {IDC} with it")
     specs = tuple(resolve_source(word, profile=profile, url=url, connection=connection) for word in named)
     if len(specs) > 1:
         strangers = [spec.name for spec in specs if spec.profile.index != "idc"]

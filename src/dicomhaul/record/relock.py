@@ -23,7 +23,7 @@ from dicomhaul.cohort.lock import (
     write_lock,
 )
 from dicomhaul.cohort.locked import check_only_gains, check_same_question, is_target
-from dicomhaul.model import Query
+from dicomhaul.model import Query, State
 from dicomhaul.record.reader import LedgerReader, MemberRow
 
 
@@ -156,6 +156,19 @@ def making_lock(path: Path, *, query: Query, fresh: LockHeader, base: Path | Non
 def locked_rows(ledger: LedgerReader, cohort_id: int, *, digests: bool) -> Iterator[LockedSeries]:
     """Yield the series of a cohort as a lock states them, as `locked_row`."""
     return (locked_row(ledger, row, digests=digests) for row in ledger.iter_members(cohort_id))
+
+
+def lacks_digests(path: Path, ledger: LedgerReader) -> bool:
+    """Say whether a lock lacks digests of a series that is complete here. Raises CohortError, LedgerError."""
+    with open_lock(path) as lock:
+        for row in lock:
+            wanted = row.instances if row.sops is None else len(row.sops)
+            stated = len(row.xxh3 or ())
+            if not (stated if wanted is None else stated >= wanted):
+                there = ledger.find_series(row.series, row.study)
+                if there is not None and there.state is State.LANDED and there.revision == row.revision:
+                    return True
+    return False
 
 
 def write_lock_from_ledger(

@@ -3,6 +3,7 @@
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from dicomhaul.errors import CohortError, ConfigError
 from dicomhaul.model import Check, Proof, Query, Receipt, Series, SeriesUID, Shard, SopUID, StudyUID
 from dicomhaul.plan.shard import shard_of
 from dicomhaul.record.ledger import Ledger
-from dicomhaul.record.relock import header_after, locked_row, new_header, write_lock_from_ledger
+from dicomhaul.record.relock import header_after, lacks_digests, locked_row, new_header, write_lock_from_ledger
 
 REVISION = "0190bd21-75d4-4b5f-9e0c-0f1a2b3c4d5e"
 OTHER = "11111111-75d4-4b5f-9e0c-0f1a2b3c4d5e"
@@ -258,3 +259,23 @@ def test_a_lock_that_is_there_loses_no_digest(ledger: Ledger, tmp_path: Path) ->
             with pytest.raises(ConfigError, match="stays as it is"):
                 write_lock_from_ledger(ledger, cohort.id, path, query=other, fresh=fresh)
         assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("change", "lacks"),
+    [
+        ({}, False),
+        ({"xxh3": None}, True),
+        ({"xxh3": {"1.2.1.1": "00" * 16}}, True),
+        ({"xxh3": None, "revision": OTHER}, False),
+        ({"xxh3": {"1.2.1.1": "00" * 16}, "instances": None}, False),
+        ({"xxh3": None, "instances": None}, True),
+        ({"series": "1.2.0", "xxh3": None}, False),
+    ],
+)
+def test_whether_a_lock_could_gain(change: dict[str, Any], lacks: bool, ledger: Ledger, tmp_path: Path) -> None:  # noqa: FBT001 - a parameter of the test
+    with closing(ledger):
+        first, *_, begun, selected = rows_of(ledger)
+        rows = [replace(first, **change), replace(begun, xxh3=None), selected]  # `begun` is not complete
+        write_lock(tmp_path / "l", replace(FRESH, series=3), rows)
+        assert lacks_digests(tmp_path / "l", ledger) is lacks

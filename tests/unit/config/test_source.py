@@ -166,7 +166,10 @@ def test_the_copy_of_the_buckets_that_is_meant() -> None:
     assert resolve_sources("idc", location="gcs").word == "idc-bucket-gcs,idc-proxy"
     assert resolve_sources("idc-bucket", location="gcs").word == "idc-bucket-gcs"
     assert resolve_sources("idc-bucket-gcs").word == "idc-bucket-gcs"
-    assert resolve_sources("idc-proxy", location="gcs").word == "idc-proxy"
+    for word in ("idc-proxy", "https://pacs.example/dicom-web"):
+        assert resolve_sources(word).word == word
+        with pytest.raises(ConfigError, match="--bucket-location gcs says which copy"):
+            resolve_sources(word, location="gcs")
 
 
 def test_a_list_is_an_order_and_names_each_once() -> None:
