@@ -449,9 +449,8 @@ class _Run:
         except CohortError:  # it was changed or removed since it was planned: then there is nothing to add to
             return
         if gains:
-            self._world.observer(
-                Noticed(f"{base} lacks digests that are known now; to add them: the same `pull` with --lock {base}")
-            )
+            how = f"{base} lacks digests that are known now; to add them: the same `pull` with --lock {base}"
+            self._world.observer(Noticed(how))
 
     def _lock_header(self, query: Query, source: Sources) -> LockHeader:
         return new_header(
