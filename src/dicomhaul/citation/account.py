@@ -128,9 +128,7 @@ class Account:
         return bibliography([*works, _PAPER_BIBTEX])
 
 
-def cite(
-    dest: str | os.PathLike[str], *, state_dir: Path | None = None, shard: Shard | None = None
-) -> Account:
+def cite(dest: str | os.PathLike[str], *, state_dir: Path | None = None, shard: Shard | None = None) -> Account:
     """Say which licences and citations belong to what has landed at `dest`, or as one shard of it. Asks no server.
 
     Raises LedgerError if there is no ledger or it is damaged; ConfigError if nothing there came from IDC; CohortError
