@@ -24,7 +24,7 @@ demo: $(VENV)/.package
 	@$(BIN)/dicomhaul demo
 
 test: $(VENV)/.tests orthanc
-	@$(BIN)/python -m pytest -n $(WORKERS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.tests
 	@$(BIN)/ruff check
