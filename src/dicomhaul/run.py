@@ -63,14 +63,14 @@ class Surroundings:
     line: Line
 
 
-def default_layout(source: Sources | None) -> str:
+def default_layout(source: Sources) -> str:
     """IDC's users know idc-index's tree; elsewhere no patient data stands in paths."""
-    return IDC_LAYOUT if source is None or source.index == "idc" else PLAIN_LAYOUT
+    return IDC_LAYOUT if source.index == "idc" else PLAIN_LAYOUT
 
 
-def searches(source: Sources | None) -> bool:
+def searches(source: Sources) -> bool:
     """Say whether the cohort is looked up at the server, whose answer may be another one tomorrow."""
-    return source is not None and source.index is None
+    return source.index is None
 
 
 def fingerprint(query: Query, source: Sources, layout: str) -> str:

@@ -1,9 +1,6 @@
 """All of IDC's origins beside a test, in a thread; profiles with which a command asks them."""
 
-import asyncio
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +11,10 @@ from dicomhaul.model import Query, Series
 from dicomhaul.origin import Catalog, Holdings, IdcOrigins, Rule, Script, Settings, profile_toml, serve_idc
 from dicomhaul.origin.idc import TOKEN, IdcName
 from support.destination import expected_tree
+from support.origin_process import in_thread
 
 # What the store on Google wants: pass it to `run_command(environ=...)`.
 TOKEN_ENVIRON = {"DICOMHAUL_TOKEN": TOKEN}
-_START_TIMEOUT_S = 60
 
 
 @contextmanager
@@ -28,30 +25,9 @@ def idc_thread(
     **settings: Any,
 ) -> Iterator[IdcOrigins]:
     """Serve from a thread with a loop of its own; `settings` as `Settings`. The test may read journals."""
-    started: Future[IdcOrigins] = Future()
-    stop: Future[None] = Future()
     faults = {name: Script(list(each)) for name, each in (rules or {}).items()}
-
-    async def run() -> None:
-        async with serve_idc(holdings, Settings(**settings), faults=faults) as origins:
-            started.set_result(origins)
-            await asyncio.wrap_future(stop)
-
-    def work() -> None:
-        try:
-            asyncio.run(run())
-        except BaseException as error:
-            if started.done():
-                raise
-            started.set_exception(error)
-
-    thread = threading.Thread(target=work, name="idc")
-    thread.start()
-    try:
-        yield started.result(_START_TIMEOUT_S)
-    finally:
-        stop.set_result(None)
-        thread.join()
+    with in_thread(serve_idc(holdings, Settings(**settings), faults=faults), name="idc") as origins:
+        yield origins
 
 
 @dataclass(frozen=True, slots=True)

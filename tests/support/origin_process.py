@@ -10,11 +10,13 @@ import threading
 import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 from dicomhaul.origin import STYLES, Catalog, Origin, Rule, Script, Style, serve
+
+T = TypeVar("T")
 
 _START_TIMEOUT_S = 60
 
@@ -30,18 +32,26 @@ def origin_thread(
     authorization: str | None = None,
 ) -> Iterator[Origin]:
     """Serve from a thread with a loop of its own. `Origin.requests` may be read from the test's thread."""
-    started: Future[Origin] = Future()
+    opened = serve(
+        catalog,
+        style=STYLES[style] if isinstance(style, str) else style,
+        faults=Script(list(rules), seed=seed),
+        tls=tls,
+        authorization=authorization,
+    )
+    with in_thread(opened, name="origin") as origin:
+        yield origin
+
+
+@contextmanager
+def in_thread(opened: AbstractAsyncContextManager[T], *, name: str) -> Iterator[T]:
+    """Hold an async context open in a thread with a loop of its own, and yield what it gives."""
+    started: Future[T] = Future()
     stop: Future[None] = Future()
 
     async def run() -> None:
-        async with serve(
-            catalog,
-            style=STYLES[style] if isinstance(style, str) else style,
-            faults=Script(list(rules), seed=seed),
-            tls=tls,
-            authorization=authorization,
-        ) as origin:
-            started.set_result(origin)
+        async with opened as given:
+            started.set_result(given)
             await asyncio.wrap_future(stop)
 
     def work() -> None:
@@ -52,7 +62,7 @@ def origin_thread(
                 raise
             started.set_exception(error)
 
-    thread = threading.Thread(target=work, name="origin")
+    thread = threading.Thread(target=work, name=name)
     thread.start()
     try:
         yield started.result(_START_TIMEOUT_S)
