@@ -13,7 +13,27 @@ server have no place in a transfer.
 from dicomhaul.origin.allowance import Allowance
 from dicomhaul.origin.bucket import BucketOrigin, serve_bucket
 from dicomhaul.origin.catalog import Catalog
-from dicomhaul.origin.faults import Cut, Part, Rule, Script, Stall, Status, Truncate, read_script
+from dicomhaul.origin.faults import (
+    Action,
+    Cut,
+    Down,
+    Expire,
+    Flood,
+    Gzip,
+    Multipart,
+    Pages,
+    Part,
+    Range,
+    Raw,
+    Redirect,
+    Rule,
+    Script,
+    Slow,
+    Stall,
+    Status,
+    Truncate,
+    read_script,
+)
 from dicomhaul.origin.folder import scan_folder
 from dicomhaul.origin.front import Front
 from dicomhaul.origin.holdings import Holdings, Revision, stored_holdings, synthetic_holdings
@@ -26,21 +46,32 @@ from dicomhaul.origin.synthetic import MIXED, synthetic_catalog
 __all__ = [
     "MIXED",
     "STYLES",
+    "Action",
     "Allowance",
     "BucketOrigin",
     "Catalog",
     "Cut",
+    "Down",
     "Entry",
+    "Expire",
+    "Flood",
     "Front",
+    "Gzip",
     "Holdings",
     "IdcName",
     "IdcOrigins",
+    "Multipart",
     "Origin",
+    "Pages",
     "Part",
+    "Range",
+    "Raw",
+    "Redirect",
     "Revision",
     "Rule",
     "Script",
     "Settings",
+    "Slow",
     "Stall",
     "Status",
     "Style",
