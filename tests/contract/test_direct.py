@@ -11,7 +11,8 @@ import anyio.lowlevel
 import pytest
 
 from dicomhaul.errors import Disconnected, TimedOut
-from dicomhaul.net.direct import Direct, Place
+from dicomhaul.net.dial import Place
+from dicomhaul.net.direct import Direct
 from support.loopback import Asked, Loopback, Reply, ok, open_loopback
 
 pytestmark = pytest.mark.anyio

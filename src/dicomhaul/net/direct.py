@@ -1,7 +1,8 @@
-"""GETs to one host over connections of our own, for buckets: many small objects, anonymously, without a proxy.
+"""GETs to one host over connections of our own: what all bulk data comes through where no proxy lies between.
 
-It costs a quarter of what aiohttp's client costs for an object of 9 KB, which does more than is wanted there. `session`
-puts the two behind one face, and asks by aiohttp whatever needs a proxy or credentials.
+An object of 9 KB costs a quarter of what it costs with aiohttp's client, and a byte of TLS half: it is decrypted into
+one buffer that all connections share, and copied once from there. `session` puts the two behind one face, and asks by
+aiohttp what needs a proxy, and hosts that the source redirects to.
 
     direct = Direct(...)
     async with await direct.get(target, headers) as answer:
@@ -10,7 +11,8 @@ puts the two behind one face, and asks by aiohttp whatever needs a proxy or cred
 Rules of this module:
 
 * HTTP is read by httptools (llhttp, as node.js has it); what is no HTTP ends the connection. Interim answers (1xx) are
-  passed over. A body that nobody takes is not read on: the transport is paused.
+  passed over. A body that is not chunked is counted here instead, since the parser would copy it.
+* A body that nobody takes is not read on.
 * A connection is used again if its answer was taken to the end, the server lets it, and nothing came behind it. A used
   one that the server closes instead of answering is replaced once.
 * Silence is looked for in turns, not by a timer for each request: it is found out within a quarter more than allowed.
@@ -18,39 +20,26 @@ Rules of this module:
 """
 
 import asyncio
+import contextlib
+import socket
 import ssl
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
 import httptools
 from multidict import CIMultiDict
 
 from dicomhaul.errors import Disconnected, HaulError, TimedOut
-from dicomhaul.net.foreign import connect_error_for, error_for
+from dicomhaul.net.dial import Place, dial
+from dicomhaul.net.foreign import error_for
 
 _HEADER_BYTES: Final = 64 * 1024
-_HELD_BYTES: Final = 256 * 1024  # of a body that nobody has taken yet; beyond, the transport is paused
-_NO_BODY: Final = frozenset({204, 304})
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a host is.
-
-    Attributes:
-        address, port: whom to connect to.
-        authority: the Host header.
-        name: how messages call it.
-        tls: None: without.
-    """
-
-    address: str
-    port: int
-    authority: str
-    name: str
-    tls: ssl.SSLContext | None
+_BUFFER_BYTES: Final = 256 * 1024  # what one turn takes from a connection at most
+_ENOUGH_BYTES: Final = _BUFFER_BYTES - (16 << 10)  # no record of TLS is longer than what is left then
+_BLANK_LINE: Final = b"\r\n\r\n"
+_NOT_NOW: Final = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_HELD_BYTES: Final = 256 * 1024  # of a body that nobody has taken yet; beyond, the connection is not read
 
 
 class Answer:
@@ -143,40 +132,51 @@ class Answer:
             self._waiter.set_result(None)
 
 
-class _Connection(asyncio.Protocol):
+class _Connection:
     """One connection, with at most one answer under way; also the callbacks of its parser."""
 
-    def __init__(self, pool: "Direct", loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = (
+        "_answer", "_bypass", "_field_bytes", "_fields", "_left", "_loop", "_over", "_parsed", "_parser", "_paused",
+        "_pool", "_reusable", "_sock", "_unsent", "_writing", "heard_at", "lost",
+    )  # fmt: skip
+
+    def __init__(self, pool: "Direct", loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         self._pool = pool
         self._loop = loop
-        self._transport: asyncio.Transport | None = None
+        self._sock = sock
         self._parser: Any = None
         self._answer: Answer | None = None
         self._fields: list[tuple[str, str]] = []
         self._field_bytes = 0
+        self._parsed = 0  # of the body, by the parser
+        self._bypass = False  # the rest of the body is nothing but bytes: the parser would only copy them
+        self._left: int | None = None  # how many of them; None: until the connection ends
         self._over = False  # the answer's end has come
         self._reusable = False
         self._paused = False
+        self._unsent = b""
+        self._writing = False
         self.heard_at = 0.0  # when something came, or was asked
         self.lost = False
+        loop.add_reader(sock.fileno(), self._on_readable)
 
     def ask(self, request: bytes) -> Answer:
         """Send a request; its answer follows."""
-        assert self._transport is not None  # noqa: S101 - it is connected
         self._parser = httptools.HttpResponseParser(self)
-        self._over = self._reusable = False
-        self._field_bytes = 0
+        self._over = self._reusable = self._bypass = False
+        self._field_bytes = self._parsed = 0
         self.heard_at = self._loop.time()
         answer = self._answer = Answer(self, self._loop)
-        self._transport.write(request)
+        self._unsent = request
+        self._send()
         return answer
 
     def go_on(self) -> None:
         """There is room for more of the body."""
-        if self._paused and self._transport is not None:
+        if self._paused and not self.lost:
             self._paused = False
             self.heard_at = self._loop.time()
-            self._transport.resume_reading()
+            self._loop.add_reader(self._sock.fileno(), self._on_readable)
 
     def done(self, answer: Answer, *, whole: bool) -> None:
         """Nobody waits for this answer any more; told twice, it may be another's turn already."""
@@ -187,43 +187,121 @@ class _Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it, if it is open."""
+        if self.lost:
+            return
         self.lost = True
-        if self._transport is not None:
-            self._transport.abort()
+        self._loop.remove_reader(self._sock.fileno())
+        self._loop.remove_writer(self._sock.fileno())
+        self._sock.close()
 
     def look(self, silent_since: float) -> None:
         """Give up an answer of which nothing has come since then; not one that waits for us."""
         if self._answer is not None and not self._paused and not self._over and self.heard_at < silent_since:
             self._fail(TimedOut(f"{self._pool.place.name} has gone silent"))
 
-    # -- called by asyncio ----------------------------------------------------------------------------------------
+    # -- the socket -----------------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP is
-        self._transport = transport
+    def _send(self) -> None:
+        try:
+            self._unsent = self._unsent[self._sock.send(self._unsent) :]
+        except _NOT_NOW:
+            pass
+        except OSError as error:
+            self._end(error)
+            return
+        if self._unsent and not self._writing:
+            self._loop.add_writer(self._sock.fileno(), self._send)
+        elif self._writing and not self._unsent:
+            self._loop.remove_writer(self._sock.fileno())
+        self._writing = bool(self._unsent)
 
-    def data_received(self, data: bytes) -> None:
-        if self._answer is None:  # nobody asked for it
+    def _on_readable(self) -> None:
+        """Take what is there, as much as the buffer holds: TLS gives it record by record."""
+        buffer, sock = self._pool.buffer, self._sock
+        size, ended = 0, False
+        error: OSError | None = None
+        try:
+            while size <= _ENOUGH_BYTES:
+                got = sock.recv_into(buffer[size:])
+                if not got:
+                    ended = True
+                    break
+                size += got
+        except _NOT_NOW:
+            pass
+        except OSError as problem:
+            error = problem
+        if size:
+            self._received(bytes(buffer[:size]))
+        if (ended or error is not None) and not self.lost:
+            self._end(error)
+
+    def _received(self, data: bytes) -> None:
+        answer = self._answer
+        if answer is None:  # nobody asked for it
             self.close()
             return
-        if self._answer.status:  # interim answers (1xx) are no news of this one
+        if self._over:
+            self._reusable = False
+            return
+        if answer.status:  # interim answers (1xx) are no news of this one
             self.heard_at = self._loop.time()
         try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if not answer.status:
+                data = self._feed_head(answer, data)
+            if self._bypass:
+                self._take_plain(answer, data)
+            elif data:
+                self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade, ValueError):
             self._fail(Disconnected(f"{self._pool.place.name} does not answer in HTTP, or not as it should"))
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True
-        answer = self._answer
+    def _feed_head(self, answer: Answer, data: bytes) -> bytes:
+        """Have the parser read as far as the blank line, and return what lies behind it."""
+        while data and not answer.status:
+            end = data.find(_BLANK_LINE) + len(_BLANK_LINE)
+            if end < len(_BLANK_LINE):
+                end = len(data)
+            self._parser.feed_data(data[:end])
+            data = data[end:]
+        if answer.status and not self._over and "Transfer-Encoding" not in answer.headers:
+            self._bypass = True
+            length = answer.headers.get("Content-Length")
+            self._left = None if length is None else int(length) - self._parsed
+        elif self._over and data:
+            self._reusable = False
+            return b""
+        return data
+
+    def _take_plain(self, answer: Answer, data: bytes) -> None:
+        """More of a body that is not chunked; what lies behind its end is not looked at."""
+        if self._left is not None:
+            if len(data) > self._left:
+                self._reusable = False
+                data = data[: self._left]
+            self._left -= len(data)
+        if data:
+            self._give(answer, data)
+        if self._left == 0:
+            self._over = True
+            answer.end()
+
+    def _give(self, answer: Answer, piece: bytes) -> None:
+        if answer.take(piece) and not self._paused:
+            self._paused = True
+            self._loop.remove_reader(self._sock.fileno())
+
+    def _end(self, error: OSError | None) -> None:
+        """The other end has closed the connection, or it broke."""
+        answer, name = self._answer, self._pool.place.name
+        self.close()
         if answer is None or self._over:
             return
-        name = self._pool.place.name
-        if answer.status and not {"Content-Length", "Transfer-Encoding"} & answer.headers.keys() and exc is None:
+        if answer.status and error is None and self._bypass and self._left is None:
             self._over = True
             answer.end()  # a body that states no length ends with the connection
-        elif exc is not None:
-            answer.fail(error_for(exc, name) if isinstance(exc, OSError) else Disconnected(f"{name} is lost"))
+        elif error is not None:
+            answer.fail(error_for(error, name))
         elif answer.status:
             answer.fail(Disconnected(f"{name} ended the body too early"))
         else:
@@ -250,20 +328,19 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status >= 200 and self._answer is not None and not self._over:
+            self._reusable = bool(self._parser.should_keep_alive())
             self._answer.take_head(status, CIMultiDict(self._fields))
 
     def on_body(self, body: bytes) -> None:
-        answer, transport = self._answer, self._transport
-        if answer is not None and not self._over and answer.take(body) and not self._paused and transport is not None:
-            self._paused = True
-            transport.pause_reading()
+        if self._answer is not None and not self._over:
+            self._parsed += len(body)
+            self._give(self._answer, body)
 
     def on_message_complete(self) -> None:
         answer = self._answer
         if answer is None or not answer.status or self._over:  # an interim answer, or one too many
             return
         self._over = True
-        self._reusable = bool(self._parser.should_keep_alive())
         answer.end()
 
 
@@ -275,6 +352,8 @@ class Direct:
         headers: sent with every request.
         keepalive_s: how long an idle connection may be used again; 0.0: never.
         connect_timeout_s, stall_timeout_s: as `profile.Limits`.
+        before_sending: called before each request; True: on a connection that was used before. What it raises comes
+            out of `get`, and nothing is sent.
     """
 
     def __init__(
@@ -285,13 +364,16 @@ class Direct:
         keepalive_s: float,
         connect_timeout_s: float,
         stall_timeout_s: float,
+        before_sending: Callable[[bool], None] | None = None,
     ) -> None:
         self.place = place
+        self.buffer = memoryview(bytearray(_BUFFER_BYTES))  # one for all connections, which keeps it in the cache
         closing = {} if keepalive_s > 0 else {"Connection": "close"}
         self._head = _lines({"Host": place.authority, **headers, **closing})
         self._keepalive_s = keepalive_s
         self._connect_timeout_s = connect_timeout_s
         self._stall_timeout_s = stall_timeout_s
+        self._before_sending = before_sending
         self._idle: deque[_Connection] = deque()  # the latest used last
         self._all: set[_Connection] = set()
         self._watch: asyncio.TimerHandle | None = None
@@ -299,22 +381,22 @@ class Direct:
     async def get(self, target: str, headers: Mapping[str, str]) -> Answer:
         """GET `target` (path and query, quoted) and return the answer once its head has come.
 
-        Raises Disconnected, TimedOut; SourceDown where TLS will not have us.
+        Raises Disconnected, TimedOut; SourceDown where TLS will not have us; whatever `before_sending` raises.
         """
         request = f"GET {target} HTTP/1.1\r\n{self._head}{_lines(headers)}\r\n".encode("latin-1")
-        connection = self._take_idle()
-        if connection is not None:
-            answer = connection.ask(request)
+        used = self._take_idle()
+        if used is not None:
+            with contextlib.suppress(Disconnected):
+                return await self._ask(used, request, used=True)
+        return await self._ask(await self._connect(), request, used=False)
+
+    async def _ask(self, connection: _Connection, request: bytes, *, used: bool) -> Answer:
+        if self._before_sending is not None:
             try:
-                await answer.head()
-            except Disconnected:
-                answer.release()
+                self._before_sending(used)
             except BaseException:
-                answer.release()
+                self._discard(connection)
                 raise
-            else:
-                return answer
-        connection = await self._connect()
         answer = connection.ask(request)
         try:
             await answer.head()
@@ -329,8 +411,7 @@ class Direct:
             connection.heard_at = asyncio.get_running_loop().time()
             self._idle.append(connection)
         else:
-            self._all.discard(connection)
-            connection.close()
+            self._discard(connection)
 
     def close(self) -> None:
         """Close every connection."""
@@ -347,25 +428,16 @@ class Direct:
             connection = self._idle.pop()
             if not connection.lost and connection.heard_at >= oldest:
                 return connection
-            self._all.discard(connection)
-            connection.close()
+            self._discard(connection)
         return None
+
+    def _discard(self, connection: _Connection) -> None:
+        self._all.discard(connection)
+        connection.close()
 
     async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
-        place = self.place
-        try:
-            async with asyncio.timeout(self._connect_timeout_s):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(self, loop),
-                    place.address,
-                    place.port,
-                    ssl=place.tls,
-                    server_hostname=None if place.tls is None else place.address,
-                    happy_eyeballs_delay=0.25,
-                )
-        except OSError as error:  # ssl.SSLError, socket.gaierror and TimeoutError are
-            raise connect_error_for(error, place.name) from error
+        connection = _Connection(self, loop, await dial(self.place, self._connect_timeout_s))
         self._all.add(connection)
         if self._watch is None:
             self._watch = loop.call_later(self._stall_timeout_s / 4, self._look, loop)

@@ -14,6 +14,7 @@ What it does not: try again (`retry`), wait for its turn (`gate`).
 
 import json
 import re
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import MappingProxyType
@@ -27,7 +28,8 @@ from yarl import URL
 from dicomhaul._version import __version__
 from dicomhaul.errors import Forbidden, HaulError, Truncated, Unauthorized, Unsupported
 from dicomhaul.events import Tally
-from dicomhaul.net.direct import Answer, Direct, Place
+from dicomhaul.net.dial import Place
+from dicomhaul.net.direct import Answer, Direct
 from dicomhaul.net.endpoint import Endpoint, Tls, can_be_asked, host_of, parse_base
 from dicomhaul.net.foreign import FOREIGN, error_for
 from dicomhaul.net.line import Line
@@ -212,8 +214,7 @@ class Session:
 
         What it brings is charged to nobody. Otherwise as `get`.
         """
-        url = self._origin.with_path(path)
-        return self._get(lambda: self._send(url, {"Accept": accept}), None, any_status=False)
+        return self._get(lambda: self._send(path, {"Accept": accept}), None, any_status=False)
 
     @asynccontextmanager
     async def _get(
@@ -227,66 +228,69 @@ class Session:
             yield Response(raw, self._host, self._line, charge)
 
     async def _open(self, path: str, params: Sequence[tuple[str, str]], headers: Mapping[str, str]) -> _Raw:
-        """Ask directly where that will do; else, and where the answer leads elsewhere, by aiohttp."""
         if path.startswith("/") or "://" in path or "?" in path or "#" in path or ".." in path:
             raise ValueError("a path stays below the base URL, and has no query")
-        if self._direct is not None and await self._credentials.authorization() is None:
-            self._tally.requests += 1
-            answer = await self._direct.get(self._target(path, params), headers)
-            self._on_answer()
-            if answer.status not in _REDIRECT_STATUS:
-                return answer
-            return await self._follow(self._url(path, params), headers, None, first=answer)
-        return await self._send(self._url(path, params), headers)
+        return await self._send(self._target(path, params), headers)
 
     def _target(self, path: str, params: Sequence[tuple[str, str]]) -> str:
         if not params and _PLAIN_PATH.match(path):  # as the URL would have it, without taking it apart
             return f"{self._base_path}/{path}"
-        return self._url(path, params).raw_path_qs
-
-    def _url(self, path: str, params: Sequence[tuple[str, str]]) -> URL:
         url = URL(f"{self._prefix}/{path}") if path else self._base
-        if not params:
-            return url
-        # A space as %20, which yarl does not do: not every server takes a plus sign for one.
-        return URL(f"{url}?{urlencode(params, quote_via=quote, safe=',*')}", encoded=True)
+        if params:
+            # A space as %20, which yarl does not do: not every server takes a plus sign for one.
+            url = URL(f"{url}?{urlencode(params, quote_via=quote, safe=',*')}", encoded=True)
+        return url.raw_path_qs
 
-    async def _send(self, url: URL, headers: Mapping[str, str]) -> _Raw:
+    async def _send(self, target: str, headers: Mapping[str, str]) -> _Raw:
         authorization = await self._credentials.authorization()
-        raw = await self._follow(url, headers, authorization)
+        raw = await self._follow(target, headers, authorization)
         if raw.status != 401 or authorization is None:
             return raw
         await _drop_body(raw)
         fresh = await self._credentials.authorization(stale=authorization)
-        return await self._follow(url, headers, fresh)
+        return await self._follow(target, headers, fresh)
 
-    async def _follow(
-        self, url: URL, headers: Mapping[str, str], authorization: str | None, *, first: Answer | None = None
-    ) -> _Raw:
-        """Ask, and go where answers lead; `first` is what `url` has answered already."""
+    async def _follow(self, target: str, headers: Mapping[str, str], authorization: str | None) -> _Raw:
+        """Ask the host, and go where its answers lead."""
+        raw = await self._ask_host(target, headers, authorization)
+        location = raw.headers.get("Location")
+        if raw.status not in _REDIRECT_STATUS or location is None:
+            return raw
+        url = self._url(target)
         seen = {url}
-        raw: _Raw
-        while True:
-            at_home = url.origin() == self._origin
-            if first is not None:
-                raw, first = first, None
-            else:
-                raw = await self._request(url, headers, authorization if at_home else None, at_home=at_home)
-            if raw.status == 401 and not at_home:
-                await _drop_body(raw)
-                self._refuse_credentials_abroad(url)
-            location = raw.headers.get("Location")
-            if raw.status not in _REDIRECT_STATUS or location is None:
-                return raw
+        while raw.status in _REDIRECT_STATUS and (location := raw.headers.get("Location")) is not None:
             await _drop_body(raw)
             url = self._redirected(url, location, raw.status)
             if url in seen or len(seen) > _REDIRECTS:
                 raise Unsupported(f"{self._host} redirects in a circle, or too often", status=raw.status)
             seen.add(url)
+            if url.origin() == self._origin:
+                raw = await self._ask_host(url.raw_path_qs, headers, authorization)
+            else:
+                raw = await self._request(url, headers, None, at_home=False)
+                if raw.status == 401:
+                    await _drop_body(raw)
+                    self._refuse_credentials_abroad(url)
+        return raw
+
+    async def _ask_host(self, target: str, headers: Mapping[str, str], authorization: str | None) -> _Raw:
+        """Ask the host itself: directly, unless a proxy lies between."""
+        if self._direct is None:
+            return await self._request(self._url(target), headers, authorization, at_home=True)
+        self._tally.requests += 1
+        if authorization is not None:
+            headers = {**headers, "Authorization": authorization}
+        answer = await self._direct.get(target, headers)
+        self._on_answer()
+        return answer
+
+    def _url(self, target: str) -> URL:
+        return URL(f"{self._origin}{target}", encoded=True)
 
     async def _request(
         self, url: URL, more: Mapping[str, str], authorization: str | None, *, at_home: bool
     ) -> aiohttp.ClientResponse:
+        """Ask by aiohttp."""
         headers = dict(more)
         if authorization is not None:
             headers["Authorization"] = authorization
@@ -372,9 +376,7 @@ async def open_session(
     if limits.keepalive_s == 0:
         keepalive = {"force_close": True}
     headers = {"User-Agent": f"dicomhaul/{__version__}", "Accept-Encoding": "identity"}
-    direct = None
-    if endpoint.profile.kind == "bucket" and before_sending is None:
-        direct = _direct(endpoint, tls, headers)
+    direct = _direct(endpoint, tls, headers, before_sending)
     client = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=endpoint.max_connections, **keepalive),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -413,11 +415,13 @@ async def open_session(
             await clock.sleep(_GRACE_S)
 
 
-def _direct(endpoint: Endpoint, tls: Tls, headers: Mapping[str, str]) -> Direct | None:
-    """Return what asks a host directly; None where a proxy lies between."""
+def _direct(
+    endpoint: Endpoint, tls: Tls, headers: Mapping[str, str], before_sending: Callable[[bool], None] | None
+) -> Direct | None:
+    """Return what asks a host directly; None where a proxy lies between, or the event loop watches no sockets."""
     base = parse_base(endpoint.base_url)
     address, port = base.raw_host or "", base.port or 443
-    if endpoint.proxies.for_url(base.scheme, address, port) is not None:
+    if endpoint.proxies.for_url(base.scheme, address, port) is not None or sys.platform == "win32":
         return None
     limits = endpoint.profile.limits
     return Direct(
@@ -432,6 +436,7 @@ def _direct(endpoint: Endpoint, tls: Tls, headers: Mapping[str, str]) -> Direct 
         keepalive_s=limits.keepalive_s,
         connect_timeout_s=limits.connect_timeout_s,
         stall_timeout_s=limits.stall_timeout_s,
+        before_sending=before_sending,
     )
 
 
