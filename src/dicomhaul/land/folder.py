@@ -4,17 +4,23 @@ A part becomes an instance by one rename, from `DEST/.dicomhaul/staging/` to `DE
 to the name of the object that it came from, as idc-index has it, where the destination names files so.
 Both are on one filesystem, so a reader sees the whole file or none. A folder is synced after the renames into it, and
 its parent when it was created: only then does the ledger say that the instance is there.
+
+Nothing here follows a link below the destination, whoever put it there and when: folders are entered one after the
+other by descriptor, files are made where nothing is. The ledger of a destination may be somebody else's work, so what
+it says of folders is looked at before it becomes a path.
 """
 
 import contextlib
 import os
+import re
 import shutil
 import stat
+import uuid
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from dicomhaul.errors import NotWritable
+from dicomhaul.errors import LedgerError, NotWritable
 from dicomhaul.land.writer import Staged, landing_error
 from dicomhaul.model import Partial
 from dicomhaul.plan.estimate import Room
@@ -22,6 +28,11 @@ from dicomhaul.plan.estimate import Room
 PRIVATE: Final = ".dicomhaul"
 _STAGING: Final = "staging"
 _KNOWN_FOLDERS: Final = 10_000
+_ENTER: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
+_LINKED: Final = "a folder below the destination is a symbolic link"
+# A component that is empty, a dot or two, or that Windows would split; and our own folder.
+_IMPOSSIBLE: Final = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|[\0\\]|\A\.dicomhaul(?:/|\Z)", re.IGNORECASE)
 
 
 def instance_file(sop: str, stem: str | None = None) -> str:
@@ -32,6 +43,13 @@ def instance_file(sop: str, stem: str | None = None) -> str:
 def instance_path(folder: str, file: str) -> str:
     """Return an instance's path relative to the destination, `/`-separated."""
     return f"{folder}/{file}" if folder else file
+
+
+def check_below(folder: str) -> str:
+    """Return a folder as a ledger has it, if it lies below the destination and is not our own. Raises LedgerError."""
+    if folder and _IMPOSSIBLE.search(folder):
+        raise LedgerError("the ledger holds a folder that does not lie below the destination")
+    return folder
 
 
 def long_path(path: Path) -> Path:
@@ -52,13 +70,14 @@ class Folder:
         self._folders: set[str] = set()  # made and checked
 
     def prepare(self) -> None:
-        """Create the destination and its private folder (0700). Raises NotWritable or DiskFull."""
+        """Create the destination and its private folder, which stays private (0700). Raises NotWritable or DiskFull."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             for folder in (self.private, self.staging.parent, self.staging):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            probe = self.staging / f"probe-{os.getpid()}"
-            probe.write_bytes(b"")
+                _keep_private(folder)
+            probe = self.staging / f"probe-{uuid.uuid4().hex}"
+            probe.touch(exist_ok=False)
             probe.unlink()
         except OSError as error:
             raise landing_error(error, f"use {self.root} as a destination") from error
@@ -75,16 +94,20 @@ class Folder:
         return Room(shutil.disk_usage(place).free, inodes)
 
     def move(self, batch: Iterable[Staged]) -> None:
-        """Give staged instances their final path, and sync every folder that this touched. Raises LandingError."""
-        touched: dict[str, None] = {}
+        """Give staged instances their final path, and sync every folder that this touched.
+
+        Raises LandingError; LedgerError for a folder that cannot be one below the destination.
+        """
+        by_folder: dict[str, list[Staged]] = {}
+        for staged in batch:
+            by_folder.setdefault(staged.folder, []).append(staged)
+        parents: dict[str, None] = {}  # of folders that are new to us
         try:
-            for staged in batch:
-                if staged.folder not in self._folders:
-                    self._make(staged.folder, touched)
-                os.replace(self.staging / staged.name, self.path(staged.folder, staged.file))  # noqa: PTH105 - 1 us less
-                touched[staged.folder] = None
-            for folder in touched:
-                self._sync(folder)
+            for folder, parts in by_folder.items():
+                self._fill(folder, parts, parents)
+            for parent in parents:
+                if parent not in by_folder:
+                    self._sync(parent)
         except OSError as error:
             self._folders.clear()
             raise landing_error(error, "move an instance to its place in the destination") from error
@@ -122,34 +145,79 @@ class Folder:
         return path.parent == self.staging and stat.S_ISREG(status.st_mode) and status.st_size >= partial.offset
 
     def path(self, folder: str, file: str) -> Path:
-        """Return an instance's absolute path."""
-        return self.root / instance_path(folder, file)
+        """Return an instance's absolute path. Raises LedgerError for a folder that lies elsewhere."""
+        return self.root / instance_path(check_below(folder), file)
 
-    def _make(self, folder: str, touched: dict[str, None]) -> None:
+    def _fill(self, folder: str, parts: Iterable[Staged], parents: dict[str, None]) -> None:
+        """Move what belongs into one folder there, and sync it; `parents` are to be synced, too."""
+        check_below(folder)
         if len(self._folders) >= _KNOWN_FOLDERS:
             self._folders.clear()
+        if os.name == "nt":  # its folders have no descriptors, and NTFS journals them
+            self._make_by_path(folder)
+            for staged in parts:
+                os.replace(self.staging / staged.name, self.path(folder, staged.file))  # noqa: PTH105 - as below
+            return
+        with self._entered(folder, parents) as there:
+            for staged in parts:
+                os.replace(self.staging / staged.name, staged.file, dst_dir_fd=there)
+            os.fsync(there)
+
+    @contextlib.contextmanager
+    def _entered(self, folder: str, parents: dict[str, None]) -> Iterator[int]:
+        """Hold a folder below the destination open by its descriptor, making it where it is not there."""
+        there = os.open(self.root, _ENTER)
+        try:
+            for path in reversed(list(_below(folder))):
+                parent, _, name = path.rpartition("/")
+                if path not in self._folders:
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(name, dir_fd=there)
+                    # Also of one that was there: whoever made it may have died before this.
+                    parents[parent] = None
+                above = there
+                there = _enter(name, above)
+                os.close(above)
+                self._folders.add(path)
+            yield there
+        finally:
+            os.close(there)
+
+    def _make_by_path(self, folder: str) -> None:
         for parent in reversed(list(_below(folder))):
-            if parent in self._folders:
-                continue
             path = self.root / parent
-            try:
-                path.mkdir()
-            except FileExistsError:
-                # A link that somebody put into the tree could lead out of it.
-                if path.is_symlink():
-                    raise NotWritable("a folder below the destination is a symbolic link") from None
-            # Also one that was there: whoever made it may have died before this.
-            touched[parent.rpartition("/")[0]] = None
-            self._folders.add(parent)
+            path.mkdir(exist_ok=True)
+            if path.is_symlink():
+                raise NotWritable(_LINKED)
 
     def _sync(self, folder: str) -> None:
         if os.name == "nt":  # NTFS journals its directories; they cannot be opened
             return
-        fd = os.open(f"{self.root}/{folder}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(f"{self.root}/{folder}", _ENTER)
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _enter(name: str, above: int) -> int:
+    """Open a folder in an open folder, unless it is a link. Raises NotWritable, OSError."""
+    try:
+        return os.open(name, _ENTER | _NO_LINK, dir_fd=above)
+    except OSError:
+        if stat.S_ISLNK(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
+            raise NotWritable(_LINKED) from None
+        raise
+
+
+def _keep_private(folder: Path) -> None:
+    """See that one of our own folders is one, and for nobody else. Raises NotWritable, OSError."""
+    mode = folder.lstat().st_mode
+    if not stat.S_ISDIR(mode):
+        raise NotWritable(f"{folder} is a symbolic link; to keep the ledger elsewhere, use --state-dir")
+    if mode & 0o077:
+        with contextlib.suppress(PermissionError):  # it is not ours, or this filesystem knows no modes
+            folder.chmod(0o700)
 
 
 def _below(folder: str) -> Iterator[str]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from dicomhaul.errors import DiskFull, NotWritable
 from dicomhaul.land.folder import instance_file, instance_path
@@ -38,10 +39,12 @@ def write_index(rows: Iterable[FileRow], path: Path) -> int:
     """
     staged = staged_path(path)
     try:
+        staged.unlink(missing_ok=True)  # of a killed run; or a link, which would be followed out of the destination
         try:
-            count = _write(iter(rows), staged)
-            with staged.open("rb+") as written:
-                os.fsync(written.fileno())
+            with staged.open("xb") as file:
+                count = _write(iter(rows), file)
+                file.flush()
+                os.fsync(file.fileno())
             staged.replace(path)
         finally:
             staged.unlink(missing_ok=True)
@@ -53,13 +56,11 @@ def write_index(rows: Iterable[FileRow], path: Path) -> int:
 
 
 def staged_path(path: Path) -> Path:
-    """Where the index is written before it takes its name. One name: what a killed run leaves, the next
-    overwrites.
-    """
+    """Where the index is written before it takes its name. One name: what a killed run leaves, the next removes."""
     return path.with_name(f".{path.name}.part")
 
 
-def _write(rows: Iterator[FileRow], path: Path) -> int:
+def _write(rows: Iterator[FileRow], file: BinaryIO) -> int:
     import pyarrow as pa  # noqa: PLC0415 - heavy: 0.25 s and 60 MB
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -81,7 +82,7 @@ def _write(rows: Iterator[FileRow], path: Path) -> int:
         ]
     )
     count = 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         while batch := list(islice(rows, ROWS_PER_GROUP)):
             by_name = dict(zip(FileRow._fields, zip(*batch, strict=True), strict=True))
             columns = [

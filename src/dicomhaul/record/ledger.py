@@ -9,7 +9,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from dicomhaul.record.states import Move
 
 _APPLICATION_ID: Final = 0x64686C31  # "dhl1"
 _VERSION: Final = 2
+_JOURNALS: Final = ("-wal", "-shm", "-journal")
 _REROUTED: Final = 10_000  # series in memory at a time
 
 
@@ -43,10 +44,11 @@ class Ledger(LedgerReader):
             LedgerError: it is missing (`read_only`), damaged, not a ledger, or of another version.
         """
         try:
+            _refuse_links(path)
             if read_only and not path.is_file():
                 raise LedgerError(f"there is no ledger at {path}; nothing was pulled here")
             if not read_only:
-                os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+                _keep_private(path)
         except OSError as error:
             raise LedgerError(f"the ledger {path} cannot be used: {error.strerror}") from error
         with guard(path):
@@ -54,6 +56,7 @@ class Ledger(LedgerReader):
             db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
             try:
                 db.execute(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
+                db.execute("PRAGMA trusted_schema=OFF")  # the file may be somebody else's, triggers and views included
                 db.execute("PRAGMA temp_store=FILE")
                 db.execute("PRAGMA cache_size=-8192")
                 # A file of some bytes may be new, too: a process that died here had switched it to WAL and no more.
@@ -354,6 +357,24 @@ def _is_blank(db: sqlite3.Connection) -> bool:
     (application_id,) = db.execute("PRAGMA application_id").fetchone()
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     return not application_id and not tables
+
+
+def _refuse_links(path: Path) -> None:
+    """SQLite would follow a link and write where it leads, to its journals' end, too. Raises LedgerError."""
+    for each in (path, *(path.with_name(f"{path.name}{end}") for end in _JOURNALS)):
+        if each.is_symlink():
+            raise LedgerError(f"the ledger {path} cannot be used: {each.name} is a symbolic link")
+
+
+def _keep_private(path: Path) -> None:
+    """Make the file where there is none; one that is there is made private (0600). Raises OSError."""
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | getattr(os, "O_NONBLOCK", 0), 0o600)
+    try:
+        if os.name != "nt" and os.fstat(descriptor).st_mode & 0o077:
+            with suppress(PermissionError):  # it is not ours, or this filesystem knows no modes
+                os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
 
 
 def _mode(path: Path, *, read_only: bool) -> str:

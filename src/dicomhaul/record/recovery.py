@@ -4,16 +4,19 @@ What is kept was noted by its length and digest; whoever goes on with it reads i
 """
 
 import json
+import re
 from pathlib import Path
 
 import xxhash
 
+from dicomhaul.errors import LedgerError
 from dicomhaul.land.folder import Folder
 from dicomhaul.land.writer import Staged
 from dicomhaul.model import Check, Receipt, SopUID
 from dicomhaul.record.ledger import Ledger
 
 _CHUNK_BYTES = 1 << 20
+_NAME = re.compile(r"[0-9A-Za-z_][0-9A-Za-z._~-]{0,250}")  # of a file, in staging and at its place
 
 
 def intent_batch(batch: list[Staged]) -> str:
@@ -37,10 +40,18 @@ def intent_batch(batch: list[Staged]) -> str:
 
 
 def _read_batch(text: str) -> list[Staged]:
-    return [
-        Staged(series_id, folder, file, sop, size, bytes.fromhex(digest), name, Check(check), stem)
-        for series_id, folder, file, sop, size, digest, name, check, stem in json.loads(text)
-    ]
+    """Read an intent. Raises LedgerError where it is none, or names files that lie elsewhere."""
+    try:
+        batch = [
+            Staged(series_id, folder, file, sop, size, bytes.fromhex(digest), name, Check(check), stem)
+            for series_id, folder, file, sop, size, digest, name, check, stem in json.loads(text)
+        ]
+        sound = all(_NAME.fullmatch(part.file) and _NAME.fullmatch(part.name) for part in batch)
+    except (ValueError, TypeError, RecursionError):
+        sound = False
+    if not sound:
+        raise LedgerError("the ledger is damaged: it announces what cannot be an instance")
+    return batch
 
 
 def receipt_of(part: Staged) -> Receipt:
