@@ -12,6 +12,7 @@ the same are one. Nothing is looked up here.
 """
 
 import csv
+import itertools
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator
@@ -38,6 +39,7 @@ _S5CMD_VALUES = frozenset(  # options of s5cmd that are followed by a value
      "--concurrency", "-c", "--part-size", "-p", "--source-region", "--destination-region", "--storage-class",
      "--exclude", "--include"}
 )  # fmt: skip
+_COUNT_MAX_DIGITS = 15  # what a ledger can hold, and far more than any series
 _EXPECTED = "a UID, a CRDC series UUID, or `cp s3://BUCKET/UUID/* .`"
 
 _HEADERS = {
@@ -80,7 +82,7 @@ def parse_manifest(text: str, name: str) -> list[Entry]:
     text = text.removeprefix("\ufeff")
     if "\0" in text:
         raise CohortError(f"{name}: not a text file; a manifest is UTF-8 text")
-    first = next((line for line in _raw_lines(text) if line.strip() and not line.lstrip().startswith("#")), None)
+    first = next((line for line in _raw_lines(text) if not _is_silent(line)), None)
     if first is None:
         raise CohortError(f"{name}: the manifest is empty")
     delimiter = _delimiter(first)
@@ -142,6 +144,10 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         line = raw.strip()
         if line and line[0] != "#":
             yield number, line
+
+
+def _is_silent(line: str) -> bool:
+    return not line.strip() or line.lstrip().startswith("#")
 
 
 def _raw_lines(text: str) -> Iterator[str]:
@@ -236,7 +242,8 @@ def _delimiter(line: str) -> str | None:
 
 
 def _read_table(text: str, name: str, delimiter: str) -> Iterator[Entry]:
-    reader = csv.reader(_raw_lines(text), delimiter=delimiter, strict=True)
+    silent = sum(1 for _ in itertools.takewhile(_is_silent, _raw_lines(text)))  # quotes in a comment mean nothing
+    reader = csv.reader(itertools.islice(_raw_lines(text), silent, None), delimiter=delimiter, strict=True)
     at: list[tuple[int, int]] = []  # field of an entry, column of the table
     width = 0
     try:
@@ -245,17 +252,21 @@ def _read_table(text: str, name: str, delimiter: str) -> Iterator[Entry]:
                 continue
             if not at:
                 columns = _columns(cells)
+                if not columns.keys() - {"instance_count"}:  # a quote that is not closed hides their names
+                    raise _wrong(name, silent + reader.line_num, "the header is not a row", "the names of columns")
                 at = [(Entry._fields.index(field), column) for field, column in columns.items()]
                 width = max(columns.values()) + 1
                 continue
             if len(cells) < width:
-                raise _wrong(name, reader.line_num, f"{len(cells)} columns", f"at least {width}, as in the header")
+                raise _wrong(
+                    name, silent + reader.line_num, f"{len(cells)} columns", f"at least {width}, as in the header"
+                )
             values: list[str | None] = [None] * len(Entry._fields)
             for field, column in at:
                 values[field] = cells[column].strip() or None
-            yield _row_entry(values, name, reader.line_num)
+            yield _row_entry(values, name, silent + reader.line_num)
     except csv.Error as error:
-        raise CohortError(f"{name}, line {reader.line_num}: {error}") from None
+        raise CohortError(f"{name}, line {silent + reader.line_num}: {error}") from None
 
 
 def _row_entry(values: list[str | None], name: str, line: int) -> Entry:
@@ -279,9 +290,7 @@ def _row_entry(values: list[str | None], name: str, line: int) -> Entry:
 def _count(text: str | None, name: str, line: int) -> int | None:
     if text is None:
         return None
-    if text.isascii() and text.isdigit():
-        return int(text)
     digits = text.removesuffix(".0")  # pandas writes whole numbers so when another row has none
-    if not (digits.isascii() and digits.isdigit()):
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _COUNT_MAX_DIGITS):
         raise _wrong(name, line, f"{shown(text)} is not a number of instances", "a whole number")
     return int(digits)

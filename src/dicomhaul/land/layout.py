@@ -46,7 +46,11 @@ _MAX_FOLDER_BYTES = 800
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|{}%]+')
 _HARMLESS = re.compile(r"[0-9A-Za-z_](?:[0-9A-Za-z._ -]{0,98}[0-9A-Za-z_-])?\Z")
 # Windows reserves these with any extension.
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9]|\.dicomhaul|index\.parquet)(?:\..*)?\Z", re.IGNORECASE)
+_RESERVED = re.compile(
+    r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\xb9\xb2\xb3]|\.dicomhaul|index\.parquet) *(?:\..*)?\Z",
+    re.IGNORECASE,
+)
+_REWRITTEN = re.compile(r"~[0-9a-f]{8}\Z")  # how a rewritten value ends; a value that looks like one is rewritten too
 _FIELD = re.compile(r"\{(\w*)\}|%(" + "|".join(sorted(FIELDS, key=len, reverse=True)) + r")|(%\w*)")
 
 
@@ -54,17 +58,16 @@ def safe_value(value: str) -> str:
     """Return `value` as it may stand in a path component: unchanged if it is harmless.
 
     Harmless means printable, NFC, at most 100 bytes of UTF-8, without separators or characters that Windows refuses,
-    and neither beginning nor ending with a dot or a space.
+    neither beginning nor ending with a dot or a space, and not ending as a rewritten value does.
     """
     if _HARMLESS.match(value):  # nearly all there are, a million times over
         return value
     clean = _UNSAFE.sub("_", unicodedata.normalize("NFC", value))
     clean = "".join(ch for ch in clean if ch.isprintable()).strip(". ")
     raw = clean.encode("utf-8", "ignore")
-    if len(raw) > _MAX_VALUE_BYTES:
-        clean = raw[: _MAX_VALUE_BYTES - 9].decode("utf-8", "ignore")
-    if clean == value and value:
+    if clean == value and value and len(raw) <= _MAX_VALUE_BYTES and not _REWRITTEN.search(value):
         return value
+    clean = raw[: _MAX_VALUE_BYTES - 9].decode("utf-8", "ignore")
     digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{clean}~{digest}" if clean else f"_~{digest}"
 
@@ -84,7 +87,7 @@ class Layout:
         for parts in self._components:
             text = "".join([part if isinstance(part, str) else safe[part] for part in parts])
             if _RESERVED.match(text):
-                text = f"_{text}"
+                text = f"_{text}~{_digest(text)[:8]}"
             if len(text) * 4 > _MAX_COMPONENT_BYTES and len(text.encode()) > _MAX_COMPONENT_BYTES:
                 text = f"{text.encode()[: _MAX_COMPONENT_BYTES - 17].decode('utf-8', 'ignore')}~{_digest(text)}"
             components.append(text)
@@ -123,7 +126,8 @@ def parse_layout(template: str) -> Layout:
         parts.append(text[at:])
         kept = tuple(part for part in parts if part != "")
         literal = "".join(part for part in kept if isinstance(part, str))
-        if not kept or _UNSAFE.search(literal) or not literal.isprintable() or str(kept[0]).startswith("."):
+        edges = str(kept[0])[:1] + str(kept[-1])[-1:] if kept else "."
+        if _UNSAFE.search(literal) or not literal.isprintable() or set(edges) & {".", " "}:
             raise ConfigError(f"the layout {template!r} has a component that cannot be a folder: {text!r}")
         components.append(kept)
     if template.startswith("/"):

@@ -21,6 +21,8 @@ SERIES_INSTANCES = "00201209"  # Number of Series Related Instances
 STUDY_SERIES = "00201206"  # Number of Study Related Series
 STUDY_INSTANCES = "00201208"  # Number of Study Related Instances
 
+_IS_LIMIT = 1 << 31
+
 Attributes = Mapping[str, Any]
 
 
@@ -59,13 +61,14 @@ def first_string(row: Attributes, tag: str) -> str | None:
 def first_int(row: Attributes, tag: str) -> int | None:
     """Return the attribute's first value as a number; None where it is none.
 
-    Numbers come as numbers or, from some servers, as decimal strings; both count where they are whole.
+    Numbers come as numbers or, from some servers, as decimal strings; both count where they are whole and have 32 bits,
+    as an integer of DICOM does (PS3.5 section 6.2, IS).
     """
     found = values(row, tag)
     number = found[0] if found else None
     if isinstance(number, str) and len(number) <= 20:
         text = number.strip()
-        return int(text) if text.isascii() and text.isdigit() else None
-    if isinstance(number, float) and number.is_integer():
-        return int(number)
-    return number if isinstance(number, int) and not isinstance(number, bool) else None
+        number = int(text) if text.isascii() and text.isdigit() else None
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not -_IS_LIMIT <= number < _IS_LIMIT:
+        return None
+    return int(number) if number == int(number) else None

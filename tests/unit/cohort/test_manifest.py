@@ -200,6 +200,21 @@ def test_any_text_is_a_manifest_or_a_cohort_error(text: str) -> None:
     assert "\n" not in message
 
 
+def test_a_quote_in_a_comment_hides_no_header() -> None:
+    text = '# "what\n#,"is wanted\nStudyInstanceUID,SeriesInstanceUID\n1.1,1.2\n1.1,x y\n'
+    assert parse(text.replace("x y", "1.3")) == [Entry("1.1", "1.2"), Entry("1.1", "1.3")]
+    assert error_of(text).startswith("m, line 5: 'x y' is not a UID")
+
+
+def test_a_quote_that_hides_the_header_is_named() -> None:
+    assert error_of('"StudyInstanceUID\n1.2\n"\n').startswith("m, line 3: the header is not a row")
+
+
+@pytest.mark.parametrize("count", ["9" * 5000, "9" * 16, "1e3", "\u0663", "-1"])
+def test_a_count_that_is_none_is_named(count: str) -> None:
+    assert "line 2" in error_of(f"SeriesInstanceUID,instanceCount\n1.2,{count}\n")
+
+
 # --- rows for a server that cannot search
 
 

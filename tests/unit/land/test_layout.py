@@ -69,6 +69,8 @@ def test_a_folder_never_leaves_the_destination(template: str, data: st.DataObjec
 @example("x" * 300, "x" * 301)
 @example("e\u0301", "\xe9")
 @example("", " ")
+@example("a/b", "a_b~c14cddc0")  # what the first one becomes
+@example("con", "_con")
 def test_two_values_are_never_one(one: str | None, other: str | None) -> None:
     layout = parse_layout("{PatientID}/{SeriesInstanceUID}")
     folders = {layout.folder([value, "1.2"]) for value in (one, other)}
@@ -81,9 +83,10 @@ def test_what_is_harmless_stays_as_it_is(value: str) -> None:
 
 
 @given(st.text(max_size=300))
-def test_a_safe_value_is_safe_already(value: str) -> None:
+@example("/" + "x" * 94)
+def test_a_safe_value_is_harmless_and_no_value_of_another(value: str) -> None:
     safe = safe_value(value)
-    assert safe_value(safe) == safe
+    assert safe == value or safe_value(safe) != safe
     assert unicodedata.is_normalized("NFC", safe)
     assert len(safe.encode()) <= 100
 
@@ -123,6 +126,9 @@ def test_a_name_may_stand_twice() -> None:
         ("./{SeriesInstanceUID}", "cannot be a folder"),
         (".../{SeriesInstanceUID}", "cannot be a folder"),
         (".hidden/{SeriesInstanceUID}", "cannot be a folder"),
+        ("{Modality}./{SeriesInstanceUID}", "cannot be a folder"),
+        ("x /{SeriesInstanceUID}", "cannot be a folder"),
+        (" x/{SeriesInstanceUID}", "cannot be a folder"),
         (".{Modality}x/{SeriesInstanceUID}", "cannot be a folder"),
         ("a\\b/{SeriesInstanceUID}", "cannot be a folder"),
         ("a:b/{SeriesInstanceUID}", "cannot be a folder"),

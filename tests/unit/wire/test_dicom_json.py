@@ -74,7 +74,20 @@ def test_hostile_attributes_have_no_value(attribute: object) -> None:
 
 @pytest.mark.parametrize(
     ("value", "number"),
-    [(12, 12), ("12", 12), (" 12 ", 12), (12.0, 12), (12.5, None), ("x", None), ("²", None), ("9" * 30, None)],
+    [
+        (12, 12),
+        ("12", 12),
+        (" 12 ", 12),
+        (12.0, 12),
+        (12.5, None),
+        ("x", None),
+        ("²", None),
+        ("9" * 30, None),
+        (1e308, None),
+        (1 << 31, None),
+        ("9" * 19, None),
+        ((1 << 31) - 1, (1 << 31) - 1),
+    ],
 )
 def test_numbers(value: object, number: int | None) -> None:
     assert first_int({SERIES_INSTANCES: {"vr": "IS", "Value": [value]}}, SERIES_INSTANCES) == number
