@@ -11,16 +11,17 @@ origin (`front`): the fault script strikes listings as the path `/<bucket>/<pref
 
 import base64
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final
 
 from aiohttp import web
 
 from dicomhaul.origin import faults as f
+from dicomhaul.origin.answer import Answer, answer_of
 from dicomhaul.origin.catalog import StoredInstance
-from dicomhaul.origin.framing import Part, part_of, spoil
+from dicomhaul.origin.framing import part_of
 from dicomhaul.origin.front import Front, listen
 from dicomhaul.origin.holdings import Digests, Holdings
 from dicomhaul.origin.journal import Entry
@@ -29,23 +30,19 @@ from dicomhaul.origin.listing import (
     BadListingError,
     Cloud,
     Listed,
+    Wanted,
     error_xml,
     page_xml,
     parse_wanted,
 )
-from dicomhaul.origin.outlet import CloseDelimited, LateFault, send_body
-from dicomhaul.origin.ranges import Span, matches, parse_range
+from dicomhaul.origin.outlet import deliver
+from dicomhaul.origin.pages import spoilt_keys
+from dicomhaul.origin.ranges import matches, parse_range
+from dicomhaul.origin.spoil import spoil
 
 _STATUSES: Final = {"NotImplemented": 501}
+_MADE_UP: Final = Listed("", 9_000, "0" * 32)  # what an endless listing says of its objects
 _MODIFIED: Final = "Fri, 10 Feb 2023 12:00:00 GMT"
-
-
-class _Answer(NamedTuple):
-    """What is to be streamed."""
-
-    status: int
-    headers: Mapping[str, str]
-    part: Part
 
 
 class BucketOrigin(Front):
@@ -112,17 +109,28 @@ class BucketOrigin(Front):
             wanted = parse_wanted(request.query, page_max=self._page_max)
         except BadListingError as error:
             return self._error(_STATUSES.get(error.code, 400), error.code, str(error))
-        keys = list(islice(self.holdings.keys(bucket, wanted.prefix, wanted.after), wanted.most + 1))
-        objects = [await self._listed(bucket, key) for key in keys[: wanted.most]]
+        keys, more = self._page(bucket, wanted, entry, fault)
+        objects = [await self._listed(bucket, key) for key in keys]
         name = next((here for here, indexed in self._indexed.items() if indexed == bucket), bucket)
-        body = page_xml(self.cloud, name, wanted, objects, more=0 < wanted.most < len(keys))
-        headers = {"Content-Type": "application/xml"}
-        part = Part(len(body), len(body), "", _whole(body))
-        return await self._stream(request, entry, _Answer(200, headers, part), fault)
+        body = page_xml(self.cloud, name, wanted, objects, more=more)
+        return await deliver(request, answer_of(200, {"Content-Type": "application/xml"}, body), entry, fault)
+
+    def _page(self, bucket: str, wanted: Wanted, entry: Entry, fault: f.Action | None) -> tuple[list[str], bool]:
+        def keys_of(some: Wanted) -> list[str]:
+            return list(islice(self.holdings.keys(bucket, some.prefix, some.after), some.most + 1))
+
+        keys = keys_of(wanted)
+        page = keys[: wanted.most], 0 < wanted.most < len(keys)
+        if isinstance(fault, f.Pages):
+            spoilt = spoilt_keys(wanted, fault, keys_of)
+            entry.fault = fault.do if spoilt != page else ""
+            return spoilt
+        return page
 
     async def _listed(self, bucket: str, key: str) -> Listed:
         instance = self.holdings.find(bucket, key)
-        assert instance is not None  # noqa: S101 - it was just listed
+        if instance is None:
+            return _MADE_UP._replace(key=key)
         digests = await self.holdings.digests(bucket, key)
         return Listed(key, instance.size_bytes, self._etag(instance.size_bytes, digests))
 
@@ -138,7 +146,10 @@ class BucketOrigin(Front):
         except ValueError:
             headers = {"Content-Range": f"bytes */{size}"}
             return self._error(416, "InvalidRange", "The requested range is not satisfiable", headers)
-        parts = await spoil(fault, [instance], None) if isinstance(fault, f.Part) else [part_of(instance)]
+        parts = [part_of(instance)]
+        if isinstance(fault, f.Part):
+            spoilt = await spoil(fault, [instance], None)
+            entry.fault, parts = (fault.do, spoilt) if spoilt is not None else ("", parts)
         if not parts:
             return self._error(404, "NoSuchKey", "The specified key does not exist.")
         headers = {
@@ -149,31 +160,11 @@ class BucketOrigin(Front):
         }
         if self.cloud == "gcs":
             headers["x-goog-hash"] = ",".join(self._goog_hashes(size, digests))
-        part, status = parts[0], 200
         entry.parts = 1
-        if span is not None:
-            status = 206
-            headers["Content-Range"] = f"bytes {span.begin}-{span.end - 1}/{size}"
-            part = _cut_out(part, span)
-        return await self._stream(request, entry, _Answer(status, headers, part), fault)
-
-    async def _stream(
-        self, request: web.Request, entry: Entry, answer: _Answer, fault: f.Action | None
-    ) -> web.StreamResponse:
-        late = fault if isinstance(fault, LateFault) else None
-        part = answer.part
-        if isinstance(late, f.Truncate):
-            response: web.StreamResponse = CloseDelimited(status=answer.status, headers=answer.headers)
-            response.force_close()
-        else:
-            response = web.StreamResponse(status=answer.status, headers=answer.headers)
-            response.content_length = part.stated_bytes
-            if part.stated_bytes != part.size_bytes:
-                response.force_close()
-        await response.prepare(request)
-        if request.method == "GET":
-            await send_body(request, response, part.chunks(), entry, late)
-        return response
+        part = parts[-1]
+        lie_bytes = 0 if span is not None else part.stated_bytes - part.size_bytes
+        answer = Answer(200, headers, part.chunks, part.size_bytes, lie_bytes=lie_bytes)
+        return await deliver(request, answer, entry, fault, span)
 
     def _is_multipart(self, size_bytes: int) -> bool:
         return self._multipart_above is not None and size_bytes > self._multipart_above
@@ -195,28 +186,6 @@ class BucketOrigin(Front):
 def _split(path: str) -> tuple[str, str]:
     bucket, _, key = path.removeprefix("/").partition("/")
     return bucket, key
-
-
-def _whole(body: bytes) -> Callable[[], AsyncIterator[bytes]]:
-    async def chunks() -> AsyncIterator[bytes]:
-        yield body
-
-    return chunks
-
-
-def _cut_out(part: Part, span: Span) -> Part:
-    async def chunks() -> AsyncIterator[bytes]:
-        at = 0
-        async for chunk in part.chunks():
-            begin, end = max(0, span.begin - at), span.end - at
-            if begin < len(chunk):
-                yield chunk[begin:end] if begin or end < len(chunk) else chunk
-            at += len(chunk)
-            if at >= span.end:
-                return
-
-    size = min(part.size_bytes, span.end) - min(part.size_bytes, span.begin)
-    return Part(size, size, part.syntax, chunks)
 
 
 @asynccontextmanager

@@ -1,14 +1,14 @@
-"""How the parts of an answer are put on the wire, and how a part is spoiled on purpose. No sockets, no HTTP
-library.
-"""
+"""How the parts of an answer are put on the wire. No sockets, no HTTP library."""
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from dicomhaul.origin.catalog import StoredInstance
-from dicomhaul.origin.faults import Part as PartFault
 from dicomhaul.origin.style import Style
+
+_BLOCK_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,40 +21,85 @@ class Part:
     chunks: Callable[[], AsyncIterator[bytes]]
 
 
+@dataclass(frozen=True, slots=True)
+class Filler:
+    """`unit` again and again, `size_bytes` in all."""
+
+    unit: bytes
+    size_bytes: int
+
+    def iter_blocks(self) -> Iterator[bytes]:
+        """Yield it in blocks."""
+        block = self.unit * max(1, _BLOCK_BYTES // len(self.unit))
+        whole, rest = divmod(self.size_bytes, len(block))
+        for _ in range(whole):
+            yield block
+        if rest:
+            yield block[:rest]
+
+
+Piece = bytes | Part | Filler
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A multipart body. `closing` is its closing delimiter, which may be left out; '' where it cannot."""
+
+    content_type: str
+    pieces: tuple[Piece, ...]
+    closing: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the whole body."""
+        return len(self.closing) + sum(
+            len(piece) if isinstance(piece, bytes) else piece.size_bytes for piece in self.pieces
+        )
+
+    async def iter_chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body up to the closing delimiter."""
+        for piece in self.pieces:
+            if isinstance(piece, bytes):
+                yield piece
+            elif isinstance(piece, Filler):
+                for block in piece.iter_blocks():
+                    yield block
+            else:
+                async for chunk in piece.chunks():
+                    yield chunk
+
+
 class Framing:
-    """One multipart answer in the manner of a style, with a fresh boundary."""
+    """One multipart answer in the manner of a style, with a fresh `boundary`."""
 
     def __init__(self, style: Style) -> None:
         self._style = style
-        self._boundary = secrets.token_hex((style.boundary_chars + 1) // 2)[: style.boundary_chars]
-        lines = "".join(f"{line}\r\n" for line in style.part_headers)
-        self._head = f"--{self._boundary}\r\n{lines}\r\n"
+        self.boundary = secrets.token_hex((style.boundary_chars + 1) // 2)[: style.boundary_chars]
+
+    def body(self, parts: Sequence[Part]) -> Body:
+        """Frame the parts."""
+        pieces = [piece for n, part in enumerate(parts) for piece in (self.head(n, part), part, b"\r\n")]
+        closing = self.delimiter + b"--" + self._style.closing
+        return Body(self.content_type(self.boundary), tuple(pieces), closing)
 
     @property
-    def content_type(self) -> str:
-        """The Content-Type of the answer."""
-        return self._style.content_type.format(boundary=self._boundary, start=0)
+    def delimiter(self) -> bytes:
+        """What stands before each part, less its line breaks."""
+        return f"--{self.boundary}".encode()
 
-    @property
-    def closing(self) -> bytes:
-        """The closing delimiter, less the line break that ends the last part."""
-        return f"--{self._boundary}--".encode() + self._style.closing
+    def content_type(self, boundary: str) -> str:
+        """Return the Content-Type of an answer with this boundary."""
+        return self._style.content_type.format(boundary=boundary, start=0)
 
     def head(self, number: int, part: Part) -> bytes:
-        """Return delimiter and headers of a part."""
-        return self._head.format(size=part.stated_bytes, syntax=part.syntax, id=number).encode()
-
-    def size_bytes(self, parts: Sequence[Part]) -> int:
-        """Return the length of the whole body."""
-        return sum(len(self.head(n, part)) + part.size_bytes + 2 for n, part in enumerate(parts)) + len(self.closing)
-
-    async def body(self, parts: Sequence[Part]) -> AsyncIterator[bytes]:
-        """Yield the body up to the closing delimiter, which is the caller's to send or to leave out."""
-        for number, part in enumerate(parts):
-            yield self.head(number, part)
-            async for chunk in part.chunks():
-                yield chunk
-            yield b"\r\n"
+        """Return the delimiter before a part, and its headers. A length that is wrong is stated in any style."""
+        lines = [
+            line.format(size=part.stated_bytes, syntax=part.syntax, id=number) for line in self._style.part_headers
+        ]
+        stated = f"Content-Length: {part.stated_bytes}"
+        if part.stated_bytes != part.size_bytes and stated not in lines:
+            lines.append(stated)
+        return self.delimiter + b"".join(f"\r\n{line}".encode() for line in lines) + b"\r\n\r\n"
 
 
 def part_of(instance: StoredInstance) -> Part:
@@ -63,54 +108,15 @@ def part_of(instance: StoredInstance) -> Part:
     return Part(size, size, instance.transfer_syntax, instance.chunks)
 
 
-async def spoil(fault: PartFault, instances: Sequence[StoredInstance], foreign: StoredInstance | None) -> list[Part]:
-    """Return the parts of an answer with one of them spoiled.
+def fixed_part(content: bytes, syntax: str) -> Part:
+    """Return a part with this content."""
 
-    An index that no part has spoils nothing; neither does "foreign" where the catalog has no other series.
-    """
-    parts = [part_of(instance) for instance in instances]
-    if not -len(parts) <= fault.index < len(parts):
-        return parts
-    index = fault.index % len(parts)
-    whole = parts[index]
-    match fault.wrong:
-        case "omit":
-            del parts[index]
-        case "duplicate":
-            parts.insert(index, whole)
-        case "foreign":
-            parts[index] = whole if foreign is None else part_of(foreign)
-        case "length":
-            parts[index] = replace(whole, stated_bytes=whole.size_bytes - 1)
-        case "length_over":
-            parts[index] = replace(whole, stated_bytes=whole.size_bytes + 1)
-        case _:
-            parts[index] = _fixed(_spoilt(fault, await _read(whole), instances[index].sop), whole.syntax)
-    return parts
-
-
-def _spoilt(fault: PartFault, content: bytes, sop: str) -> bytes:
-    match fault.wrong:
-        case "text":
-            return b"this is no DICOM instance\n" * 20
-        case "evil_uid":
-            return content.replace(sop.encode(), _climbing(len(sop)))
-        case "cut":
-            return content[: len(content) // 2]
-        case _:  # "flip"
-            return content[:-1] + bytes([content[-1] ^ 1])
-
-
-def _climbing(size: int) -> bytes:
-    return (b"../" * size)[: size - 4] + b"evil"
-
-
-async def _read(part: Part) -> bytes:
-    return b"".join([chunk async for chunk in part.chunks()])
-
-
-def _fixed(content: bytes, syntax: str) -> Part:
     async def chunks() -> AsyncIterator[bytes]:
         yield content
 
     return Part(len(content), len(content), syntax, chunks)
+
+
+async def read_part(part: Part) -> bytes:
+    """Return the content of a part."""
+    return b"".join([chunk async for chunk in part.chunks()])

@@ -3,6 +3,7 @@
 An origin says what a request names and how it is answered well; `listen` puts it on a port.
 """
 
+import hashlib
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
@@ -11,8 +12,11 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from dicomhaul.origin import faults as f
+from dicomhaul.origin.answer import answer_of
+from dicomhaul.origin.door import Door
+from dicomhaul.origin.instead import NothingSent, strike_early, unauthorized
 from dicomhaul.origin.journal import Entry
-from dicomhaul.origin.outlet import strike_early
+from dicomhaul.origin.outlet import BodyFault, deliver
 
 JOURNAL_PATH = "/_origin/journal"
 _HEADER_LIMIT = 64 * 1024
@@ -24,12 +28,15 @@ class Front(ABC):
     Attributes:
         url: the base URL, without a slash at its end; '' until it listens.
         requests: the journal, oldest first. Live: an entry can change while its request is being answered.
+        door: its port; None until it listens.
     """
 
     def __init__(self, faults: f.Script | None) -> None:
         self.url = ""
         self.requests: list[Entry] = []
+        self.door: Door | None = None
         self._faults = faults or f.Script()
+        self._worthless: set[bytes] = set()
 
     @abstractmethod
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -69,18 +76,41 @@ class Front(ABC):
         refusal = self._refuse(request)
         if refusal is not None:
             return _ended(entry, refusal)
+        if self._is_worthless(request):
+            entry.fault = "expire"
+            return _ended(entry, unauthorized())
         fault = self._faults.strike(path, level)
-        entry.fault = "" if fault is None else fault.do
         response: web.StreamResponse | None = None
         try:
-            response = await strike_early(request, fault)
-            if response is None:
-                response = await self._respond(request, entry, fault)
+            response = await self._strike(request, entry, fault)
         except ConnectionResetError:  # the client has gone in the middle of the answer
-            return web.Response()
+            return NothingSent()
         finally:
             self._settle(entry, response)
         return _ended(entry, response)
+
+    async def _strike(self, request: web.Request, entry: Entry, fault: f.Action | None) -> web.StreamResponse:
+        match fault:
+            case f.Expire():
+                self._worthless.add(_fingerprint(request))
+                entry.fault = fault.do
+                return unauthorized()
+            case f.Down():
+                entry.fault = fault.do
+                if self.door is not None:
+                    await self.door.shut(fault.for_s)
+                return NothingSent()
+        early = await strike_early(request, entry, fault)
+        if early is not None:
+            return early
+        response = await self._respond(request, entry, fault)
+        if isinstance(fault, BodyFault) and isinstance(response, web.Response) and isinstance(response.body, bytes):
+            answer = answer_of(response.status, response.headers, response.body)
+            return await deliver(request, answer, entry, fault)
+        return response
+
+    def _is_worthless(self, request: web.Request) -> bool:
+        return bool(self._worthless) and _fingerprint(request) in self._worthless
 
     async def journal(self, _: web.Request) -> web.Response:
         """Answer with the journal as a JSON list."""
@@ -88,9 +118,14 @@ class Front(ABC):
 
 
 def _ended(entry: Entry, response: web.StreamResponse) -> web.StreamResponse:
-    entry.status = response.status
+    entry.status = 0 if isinstance(response, NothingSent) else response.status
     entry.done = True
     return response
+
+
+def _fingerprint(request: web.Request) -> bytes:
+    # The value itself is kept nowhere.
+    return hashlib.sha256(request.headers.get("Authorization", "").encode()).digest()
 
 
 @asynccontextmanager
@@ -113,11 +148,11 @@ async def listen(
         max_field_size=_HEADER_LIMIT,
     )
     await runner.setup()
+    door = front.door = Door(runner, host, tls)
     try:
-        site = web.TCPSite(runner, host, port, ssl_context=tls)
-        await site.start()
         scheme = "http" if tls is None else "https"
-        front.url = f"{scheme}://{host}:{runner.addresses[0][1]}{base_path}"
+        front.url = f"{scheme}://{host}:{await door.open(port)}{base_path}"
         yield
     finally:
+        await door.close()
         await runner.cleanup()

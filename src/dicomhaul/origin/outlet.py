@@ -3,16 +3,21 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
+from typing import cast
 
 from aiohttp import web
 
-from dicomhaul.origin.faults import Action, Cut, Stall, Status, Truncate
+from dicomhaul.origin import faults as f
+from dicomhaul.origin.answer import Answer, cut_out, gzipped, misread
 from dicomhaul.origin.journal import Entry
+from dicomhaul.origin.ranges import Span
 
 _GATHER_BYTES = 256 * 1024
+_SLOW_STEP_S = 0.1
+_DRAINED_STEP_S = 0.001
 
-LateFault = Cut | Stall | Truncate  # what can strike within a body
+# What strikes any answer that has a body.
+BodyFault = f.Struck | f.Gzip | f.Range
 
 
 class BrokenOffError(Exception):
@@ -36,11 +41,7 @@ class Outlet:
     """Writes the body of one answer."""
 
     def __init__(
-        self,
-        request: web.Request,
-        response: web.StreamResponse,
-        entry: Entry,
-        fault: LateFault | None,
+        self, request: web.Request, response: web.StreamResponse, entry: Entry, fault: f.Struck | None
     ) -> None:
         self._request = request
         self._response = response
@@ -54,10 +55,14 @@ class Outlet:
         """Send a piece, soon. Raises BrokenOffError once the fault has struck."""
         if self._left is not None:
             if len(piece) >= self._left:
-                self._gathered.append(piece[: self._left])
-                await self.flush()
-                await self.break_off()
-            self._left -= len(piece)
+                piece = await self._write_last(piece)
+            else:
+                self._left -= len(piece)
+        if isinstance(self._fault, f.Slow) and self._left is None:
+            self._entry.fault = self._fault.do
+            await self.flush()
+            await self._drip(piece, self._fault.bytes_per_s)
+            return
         self._gathered.append(piece)
         self._gathered_bytes += len(piece)
         if self._gathered_bytes >= _GATHER_BYTES:
@@ -65,79 +70,140 @@ class Outlet:
 
     async def flush(self) -> None:
         """Send what has been gathered."""
+        await self._hand_over(self._take())
+
+    async def break_off(self) -> None:
+        """Do what the fault says, now, and raise BrokenOffError. Slow goes on."""
+        if self._fault is None:
+            return
+        self._entry.fault = self._fault.do
+        match self._fault:
+            case f.Cut(reset=reset):
+                await break_connection(self._request, reset=reset)
+                raise BrokenOffError(ended=False)
+            case f.Stall():
+                await stall()
+            case f.Truncate():
+                raise BrokenOffError(ended=True)
+
+    async def _write_last(self, piece: bytes) -> bytes:
+        """Send what comes before the fault, let it strike, and return the rest of the piece."""
+        last, rest = piece[: self._left], piece[self._left :]
+        self._left = None
+        if isinstance(self._fault, f.Cut) and self._fault.torn_chunk:
+            await self.flush()
+            self._tear(last)
+        else:
+            self._gathered.append(last)
+            await self.flush()
+        await self.break_off()
+        return rest
+
+    def _tear(self, last: bytes) -> None:
+        # aiohttp writes no chunk that is not whole.
+        transport = self._request.transport
+        if transport is not None:
+            transport.write(b"%x\r\n%b" % (len(last) + 1, last))
+            self._entry.body_bytes += len(last)
+
+    async def _drip(self, piece: bytes, bytes_per_s: float) -> None:
+        step = max(1, int(bytes_per_s * _SLOW_STEP_S))
+        for at in range(0, len(piece), step):
+            await self._hand_over(piece[at : at + step])
+            await asyncio.sleep(step / bytes_per_s)
+
+    def _take(self) -> bytes:
         whole = b"".join(self._gathered)
         self._gathered.clear()
         self._gathered_bytes = 0
+        return whole
+
+    async def _hand_over(self, whole: bytes) -> None:
         self._entry.body_bytes += len(whole)
         if whole:
             await self._response.write(whole)
 
-    async def finish(self) -> None:
-        """Send what has been gathered, the end of the body. A fault that was to strike beyond it did nothing."""
-        await self.flush()
-        if self._fault is not None:
-            self._entry.fault = ""
 
-    async def break_off(self) -> None:
-        """Do what the fault says, now; it returns only where there is none."""
-        match self._fault:
-            case Cut(reset=reset):
-                break_connection(self._request, reset=reset)
-                raise BrokenOffError(ended=False)
-            case Stall():
-                await stall()
-            case Truncate():
-                raise BrokenOffError(ended=True)
-            case None:
-                return
+async def deliver(
+    request: web.Request, answer: Answer, entry: Entry, fault: f.Action | None, asked: Span | None = None
+) -> web.StreamResponse:
+    """Send an answer, or the span of it that was asked for, with what the fault makes of it."""
+    span = label = asked
+    if isinstance(fault, f.Range):
+        span, label = misread(fault, asked, answer)
+        if (span, label) != (asked, asked):
+            entry.fault = fault.do
+    if span is not None and label is not None:
+        answer = cut_out(answer, span, label)
+    if isinstance(fault, f.Gzip):
+        answer = await gzipped(answer, fault)
+        entry.fault = fault.do
+    return await _send(request, answer, entry, fault if isinstance(fault, f.Struck) else None)
 
 
-async def strike_early(request: web.Request, fault: Action | None) -> web.Response | None:
-    """Do what a fault wants instead of an answer, and return that; None: the answer is to be given."""
-    match fault:
-        case Status():
-            content_type = "text/html" if fault.body.lstrip().startswith("<") else "text/plain"
-            headers = {"Content-Type": content_type, **fault.headers}
-            return web.Response(status=fault.status, headers=headers, body=fault.body.encode())
-        case Cut(after_bytes=None):
-            break_connection(request, reset=fault.reset)
-            return web.Response()  # goes nowhere: its connection is closed
-        case Stall(after_bytes=None):
-            await stall()
-    return None
-
-
-async def send_body(
-    request: web.Request,
-    response: web.StreamResponse,
-    chunks: AsyncIterator[bytes],
-    entry: Entry,
-    fault: LateFault | None,
-) -> None:
-    """Send the body of a prepared answer, and its end unless the fault breaks it off."""
+async def _send(request: web.Request, answer: Answer, entry: Entry, fault: f.Struck | None) -> web.StreamResponse:
+    response = _response(answer, fault)
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
     outlet = Outlet(request, response, entry, fault)
     try:
-        async for piece in chunks:
+        async for piece in answer.chunks():
             await outlet.write(piece)
-        await outlet.finish()
+        if answer.closing:
+            if isinstance(fault, f.Truncate) and fault.after_bytes is None:
+                await outlet.flush()
+                await outlet.break_off()
+            await outlet.write(answer.closing)
+        await outlet.flush()
     except BrokenOffError as broken:
         if not broken.ended:
-            return
+            return response
     await response.write_eof()
+    return response
 
 
-def break_connection(request: web.Request, *, reset: bool) -> None:
-    """Close the connection: with a FIN after all that was written, or at once with a RST."""
+def _response(answer: Answer, fault: f.Struck | None) -> web.StreamResponse:
+    outer, stated_bytes = answer.outer, answer.size_bytes + answer.lie_bytes
+    if isinstance(fault, f.Truncate):
+        outer = "close" if outer == "length" else outer
+        till = answer.size_bytes - len(answer.closing) if fault.after_bytes is None else fault.after_bytes
+        stated_bytes = min(till, stated_bytes)
+    if fault is not None:
+        outer = fault.outer or outer
+    if outer == "close":
+        response: web.StreamResponse = CloseDelimited(status=answer.status, headers=answer.headers)
+        response.force_close()
+        return response
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    if outer == "chunked":
+        response.enable_chunked_encoding()
+    else:
+        response.content_length = stated_bytes
+        if answer.lie_bytes:
+            response.force_close()
+    return response
+
+
+async def break_connection(request: web.Request, *, reset: bool) -> None:
+    """Close the connection: with a FIN after all that was written, or with a RST as soon as the system has it all."""
     transport = request.transport
     if transport is None:
         return
-    if reset:
-        sock: socket.socket = transport.get_extra_info("socket")
-        # Lingering for no time makes the kernel send a RST (socket(7)).
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
-    else:
+    if not reset:
         transport.close()
+        return
+    while transport.get_write_buffer_size() and not transport.is_closing():  # noqa: ASYNC110 - nothing tells when
+        await asyncio.sleep(_DRAINED_STEP_S)
+    abort(transport)
+
+
+def abort(transport: asyncio.BaseTransport) -> None:
+    """End a connection with a RST, at once."""
+    sock: socket.socket = transport.get_extra_info("socket")
+    # Lingering for no time makes the kernel send a RST (socket(7)).
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    cast(asyncio.WriteTransport, transport).abort()
 
 
 async def stall() -> None:

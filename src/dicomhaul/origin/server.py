@@ -2,8 +2,8 @@
 faults.
 
 A request goes this way: it is entered in the journal; an allowance may refuse it; the fault script says what to do to
-it; what it asks for is looked up; an `Outlet` sends it, in the style's framing, and breaks it off where the fault wants
-that; what was sent is charged to the allowance.
+it; what it asks for is looked up and framed as the style does; an `Outlet` sends it, and breaks it off where the fault
+wants that; what was sent is charged to the allowance.
 
 For tests and demonstrations only: plain GET, at most one fixed credential, a journal that grows with each
 request.
@@ -12,7 +12,7 @@ request.
 import json
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -21,13 +21,17 @@ from aiohttp import web
 from dicomhaul.origin import faults as f
 from dicomhaul.origin.accept import choose_offer
 from dicomhaul.origin.allowance import Allowance
+from dicomhaul.origin.answer import Answer
 from dicomhaul.origin.catalog import Catalog, StoredInstance
-from dicomhaul.origin.framing import Framing, Part, part_of, spoil
+from dicomhaul.origin.framing import Framing, Part, part_of
 from dicomhaul.origin.front import Front, listen
 from dicomhaul.origin.journal import Entry
-from dicomhaul.origin.outlet import BrokenOffError, CloseDelimited, LateFault, Outlet, send_body
-from dicomhaul.origin.qido import BadQueryError, find_page, parse_search
+from dicomhaul.origin.misframe import misframed, strikes
+from dicomhaul.origin.outlet import deliver
+from dicomhaul.origin.pages import spoilt_page
+from dicomhaul.origin.qido import BadQueryError, Page, Search, find_page, parse_search
 from dicomhaul.origin.resource import Resource, parse_resource
+from dicomhaul.origin.spoil import spoil
 from dicomhaul.origin.style import ORTHANC, Style
 
 BASE_PATH: Final = "/dicom-web"
@@ -51,7 +55,7 @@ class Origin(Front):
         faults: f.Script | None,
         *,
         base_path: str,
-        authorization: str | None,
+        authorization: frozenset[str],
         allowance: Allowance | None,
     ) -> None:
         super().__init__(faults)
@@ -101,7 +105,7 @@ class Origin(Front):
         return response
 
     async def _answer(self, request: web.Request, entry: Entry, fault: f.Action | None) -> web.StreamResponse:
-        if self._authorization not in {None, request.headers.get("Authorization")}:
+        if self._authorization and request.headers.get("Authorization") not in self._authorization:
             return self._error(401, "who are you?", {"WWW-Authenticate": 'Basic realm="origin"'})
         if request.method != "GET":
             return self._error(405, "only GET", {"Allow": "GET"})
@@ -110,14 +114,14 @@ class Origin(Front):
             case None:
                 response: web.StreamResponse = self._error(404, "no such resource")
             case Resource(level="search"):
-                response = self._search(request, resource)
+                response = self._search(request, resource, entry, fault)
             case Resource(level="metadata"):
                 response = await self._metadata(resource)
             case _:
                 response = await self._retrieve(request, resource, entry, fault)
         return response
 
-    def _search(self, request: web.Request, resource: Resource) -> web.Response:
+    def _search(self, request: web.Request, resource: Resource, entry: Entry, fault: f.Action | None) -> web.Response:
         if resource.template not in self.style.searches:
             return self._error(404, "no such search")
         try:
@@ -125,14 +129,16 @@ class Origin(Front):
         except BadQueryError as error:
             return self._error(400, str(error))
         key = f"{resource.depth} {resource.study} {resource.series} {search.filters}"
-        page = find_page(
-            self.catalog,
-            search,
-            self.style,
-            study=resource.study,
-            series=resource.series,
-            shift=self._pages[key],
-        )
+        shift = self._pages[key]
+
+        def page_of(wanted: Search) -> Page:
+            below = resource.study, resource.series
+            return find_page(self.catalog, wanted, self.style, study=below[0], series=below[1], shift=shift)
+
+        page = page_of(search)
+        if isinstance(fault, f.Pages):
+            spoilt = spoilt_page(search, fault, page_of)
+            entry.fault, page = (fault.do, spoilt) if spoilt != page else ("", page)
         self._pages[key] += 1
         headers = {"Content-Type": "application/dicom+json"}
         if self.style.warns and page.remaining:
@@ -160,78 +166,52 @@ class Origin(Front):
             return self._error(self.style.refused, "cannot answer in an acceptable form")
         parts = [part_of(instance) for instance in found]
         if isinstance(fault, f.Part):
-            parts = await spoil(fault, found, self._foreign(resource))
+            spoilt = await spoil(fault, found, self._foreign(resource, fault))
+            entry.fault, parts = (fault.do, spoilt) if spoilt is not None else ("", parts)
         entry.parts = len(parts)
-        if not parts and not offer.multipart:
-            return self._error(self.style.missing, "no such resource")
-        late = fault if isinstance(fault, LateFault) else None
-        limit = self.style.response_bytes
-        if limit is not None:
-            framed = Framing(self.style).size_bytes(parts) if offer.multipart else parts[0].size_bytes
-            if framed > limit:
-                return _too_large(entry, framed)
         if offer.multipart:
-            return await self._send_multipart(request, parts, entry, late)
-        return await self._send_single(request, parts[0], entry, late)
-
-    async def _send_multipart(
-        self, request: web.Request, parts: Sequence[Part], entry: Entry, fault: LateFault | None
-    ) -> web.StreamResponse:
-        framing = Framing(self.style)
-        size = framing.size_bytes(parts) if len(parts) < 2 else None
-        response = await self._open(request, framing.content_type, size, fault)
-        outlet = Outlet(request, response, entry, fault)
-        try:
-            async for piece in framing.body(parts):
-                await outlet.write(piece)
-            if fault is not None and fault.after_bytes is None:
-                await outlet.flush()
-                await outlet.break_off()
-            await outlet.write(framing.closing)
-            await outlet.finish()
-        except BrokenOffError as broken:
-            if not broken.ended:
-                return response
-        await response.write_eof()
-        return response
-
-    async def _send_single(
-        self, request: web.Request, part: Part, entry: Entry, fault: LateFault | None
-    ) -> web.StreamResponse:
-        content_type = f"application/dicom; transfer-syntax={part.syntax}"
-        response = await self._open(request, content_type, part.size_bytes, fault)
-        await send_body(request, response, part.chunks(), entry, fault)
-        return response
-
-    async def _open(
-        self, request: web.Request, content_type: str, size_bytes: int | None, fault: LateFault | None
-    ) -> web.StreamResponse:
-        headers = {"Content-Type": content_type}
-        if self.style.outer == "chunked":
-            response = web.StreamResponse(headers=headers)
-            response.enable_chunked_encoding()
-        elif size_bytes is None or isinstance(fault, f.Truncate):
-            response = CloseDelimited(headers=headers)
-            response.force_close()
+            answer = await self._framed(parts, entry, fault)
+        elif parts:
+            answer = _single(parts[0], self.style.outer if self.style.outer == "chunked" else "length")
         else:
-            response = web.StreamResponse(headers=headers)
-            response.content_length = size_bytes
-        await response.prepare(request)
-        return response
+            return self._error(self.style.missing, "no such resource")
+        limit = self.style.response_bytes
+        if limit is not None and answer.size_bytes > limit:
+            return _too_large(entry, answer.size_bytes)
+        return await deliver(request, answer, entry, fault)
+
+    async def _framed(self, parts: Sequence[Part], entry: Entry, fault: f.Action | None) -> Answer:
+        framing = Framing(self.style)
+        body = framing.body(parts)
+        outer: f.Outer = "length" if self.style.outer == "close" and len(parts) < 2 else self.style.outer
+        if isinstance(fault, f.Multipart) and strikes(fault, parts):
+            entry.fault = fault.do
+            if fault.wrong == "single":
+                entry.parts = 1
+                return _single(parts[fault.count], outer)
+            body = await misframed(framing, parts, fault)
+        return Answer(200, {"Content-Type": body.content_type}, body.iter_chunks, body.size_bytes, outer, body.closing)
 
     def _select(self, resource: Resource) -> Sequence[StoredInstance]:
         if resource.study is None:
             return []
         return self.catalog.select(resource.study, resource.series, resource.sop)
 
-    def _foreign(self, resource: Resource) -> StoredInstance | None:
+    def _foreign(self, resource: Resource, fault: f.Part) -> StoredInstance | None:
         others = (one for one in self.catalog.series() if (one.study, one.series) != (resource.study, resource.series))
+        if fault.wrong == "foreign_study":
+            others = (one for one in self.catalog.series() if one.study != resource.study)
         return next((instance for one in others for instance in one), None)
 
     def _error(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
         if self.style.json_errors:
             return web.json_response({"HttpStatus": status, "Message": message}, status=status, headers=headers)
         return web.Response(text=message, status=status, headers=headers)
+
+
+def _single(part: Part, outer: f.Outer) -> Answer:
+    headers = {"Content-Type": f"application/dicom; transfer-syntax={part.syntax}"}
+    return Answer(200, headers, part.chunks, part.size_bytes, outer)
 
 
 def _body(response: web.StreamResponse | None) -> bytes:
@@ -255,7 +235,7 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     tls: ssl.SSLContext | None = None,
-    authorization: str | None = None,
+    authorization: str | Collection[str] | None = None,
     base_path: str = BASE_PATH,
     allowance: Allowance | None = None,
 ) -> AsyncIterator[Origin]:
@@ -268,13 +248,15 @@ async def serve(
         host: the address to listen on.
         port: 0 picks a free one.
         tls: a server-side context; None: plain HTTP.
-        authorization: the Authorization header that each request must carry; others get a 401.
+        authorization: the Authorization header that each request must carry, or several of which it must carry one;
+            others get a 401.
         base_path: what the DICOMweb paths stand below.
         allowance: what each client may have in a day; None: everything.
 
     Raises:
         OSError: the port is taken.
     """
-    origin = Origin(catalog, style, faults, base_path=base_path, authorization=authorization, allowance=allowance)
+    valid = frozenset([authorization]) if isinstance(authorization, str) else frozenset(authorization or ())
+    origin = Origin(catalog, style, faults, base_path=base_path, authorization=valid, allowance=allowance)
     async with listen(origin, base_path, host=host, port=port, tls=tls):
         yield origin

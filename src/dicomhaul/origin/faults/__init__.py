@@ -22,7 +22,7 @@ An action that cannot strike what was asked for (pages of an instance, a cut beh
 and the journal says so: `Entry.fault` is then "". Carrying actions out is the servers' work.
 """
 
-from dicomhaul.origin.faults.body import Cut, Gzip, Outer, Range, Slow, Stall, Truncate
+from dicomhaul.origin.faults.body import Cut, Gzip, Outer, Range, Slow, Stall, Struck, Truncate
 from dicomhaul.origin.faults.content import Multipart, Pages, Part
 from dicomhaul.origin.faults.instead import Down, Expire, Flood, Raw, Redirect, Status
 from dicomhaul.origin.faults.script import Action, Level, Rule, Script, read_script
@@ -47,6 +47,7 @@ __all__ = [
     "Slow",
     "Stall",
     "Status",
+    "Struck",
     "Truncate",
     "read_script",
 ]

@@ -18,9 +18,11 @@ class Struck(Table):
     Attributes:
         after_bytes: so many bytes of the body come before it; what None means, each fault says.
         within_bytes: after_bytes is drawn at random, from 0 up to this, for each request on its own.
+        do: the action's name.
         outer: how HTTP says where the body ends; None: as the style does. A stated length is that of the whole body.
     """
 
+    do: str
     after_bytes: int | None = Field(default=None, ge=0)
     within_bytes: int | None = Field(default=None, ge=0)
     outer: Outer | None = None

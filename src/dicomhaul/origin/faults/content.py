@@ -88,7 +88,7 @@ class Multipart(Table):
         "single",
     ]
     count: int = Field(default=0, ge=0)
-    size_bytes: int = Field(default=65_536, ge=0)
+    size_bytes: int = Field(default=65_536, ge=16)
 
 
 class Pages(Table):
