@@ -6,12 +6,12 @@ from typing import Final, TypeVar
 
 import anyio
 
-from dicomhaul.cohort.names import shown
 from dicomhaul.cohort.paging import Page, Pager, iter_pages, parse_remaining
 from dicomhaul.cohort.search_keys import Key, Level, parameters, select
 from dicomhaul.errors import CohortError, Forbidden, HaulError, NotDicom, RefusedError, Unsupported
 from dicomhaul.model import is_identifier
 from dicomhaul.net.host import Host
+from dicomhaul.net.session import JSON_LIMIT_BYTES
 from dicomhaul.profile import Profile
 from dicomhaul.wire.dicom_json import SERIES_UID, SOP_UID, STUDY_UID, Attributes, first_string, parse_answer
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _MEDIA_TYPE: Final = "application/dicom+json"
-_ANSWER_MAX_BYTES = 256_000_000  # Google gives up to 50,000 rows a page
+_MOST_ROWS: Final = {Level.STUDIES: 5_000_000, Level.SERIES: 1_000_000, Level.INSTANCES: 1_000_000}  # of one search
 _UIDS: Final = {
     Level.STUDIES: ("StudyInstanceUID", STUDY_UID),
     Level.SERIES: ("SeriesInstanceUID", SERIES_UID),
@@ -43,9 +43,8 @@ def uid_of(row: Attributes, level: Level) -> str:
     if uid is None:
         raise CohortError(f"the server lists {level.value} of which one has no {keyword}")
     if not is_identifier(uid):
-        raise CohortError(
-            f"the server lists {level.value} of which one has the {keyword} {shown(uid)}, which is no UID"
-        )
+        # Without the value: a server that mixes its columns up has a patient's name there.
+        raise CohortError(f"the server lists {level.value} of which one has a {keyword} that is no UID")
     return uid
 
 
@@ -76,7 +75,7 @@ async def iter_rows(
 
         async def call(_attempt: int) -> tuple[list[Attributes], int | None]:
             async with host.session.get(path, accept=_MEDIA_TYPE, params=paged) as response:
-                body = await response.read(_ANSWER_MAX_BYTES)
+                body = await response.read(JSON_LIMIT_BYTES)
                 try:
                     rows = parse_answer(body)
                 except NotDicom as error:
@@ -88,7 +87,9 @@ async def iter_rows(
         rows, remaining = await host.attempt(call, label=f"search for {level.value}")
         return Page([(_identity(row, level), row) for row in rows], remaining)
 
-    pager: Pager[Attributes] = Pager(level.value, limit=limit, max_offset=profile.search.max_offset, stated=stated)
+    pager: Pager[Attributes] = Pager(
+        level.value, limit=limit, max_offset=profile.search.max_offset, stated=stated, most=_MOST_ROWS[level]
+    )
     try:
         async with aclosing(iter_pages(fetch, pager)) as pages:
             async for rows in pages:

@@ -9,6 +9,7 @@ Rules (PS3.18 section 8.3.4.4, and what servers make of it):
 * Rows with a key that was seen count once: pages shift while a server that sorts by "newest first" takes in
   more.
 * Where results would remain that cannot be asked for, that is an error. A cohort is never cut in silence.
+* A search that does not end is given up, with an error: so many rows, or so many pages, no archive has.
 
 `Pager` decides and knows no I/O; `iter_pages` asks. What a row means is not known here.
 """
@@ -22,6 +23,7 @@ from dicomhaul.errors import CohortError, Truncated
 
 Row = TypeVar("Row")
 
+_MOST_PAGES = 100_000
 _STALE_PAGES = 3  # pages in a row without a new key: the server goes round in circles
 _ADDITIONAL = re.compile(r"There are (\d+) additional results")
 
@@ -56,6 +58,7 @@ class Pager(Generic[Row]):
         stated: how many rows there are, where the server has said so elsewhere. Saves the request for the
         page
             after the last.
+        most: more rows than this are an error; the key of each that came is kept.
 
     Attributes:
         offset: the offset to ask for next.
@@ -63,8 +66,12 @@ class Pager(Generic[Row]):
         count: distinct rows so far.
     """
 
-    def __init__(self, what: str, *, limit: int, max_offset: int | None, stated: int | None = None) -> None:
+    def __init__(
+        self, what: str, *, limit: int, max_offset: int | None, stated: int | None = None, most: int = 5_000_000
+    ) -> None:
         self.what = what
+        self._most = most
+        self._pages = 0
         self.limit = limit
         self.max_offset = max_offset
         self.stated = stated
@@ -84,7 +91,8 @@ class Pager(Generic[Row]):
         """Take the page at `offset`; return its rows that are new.
 
         Raises:
-            CohortError: results remain beyond the largest offset, or the server shows its first page only.
+            CohortError: results remain beyond the largest offset, the server shows its first page only, or the search
+                does not end.
             Truncated: the server announces more results and gives none.
         """
         keys = [key for key, _ in page.rows]
@@ -93,6 +101,12 @@ class Pager(Generic[Row]):
             if key not in self._seen:
                 self._seen.add(key)
                 fresh.append(row)
+        self._pages += 1
+        if self.count > self._most or self._pages > _MOST_PAGES:
+            raise CohortError(
+                f"the search does not end: {self.count:,} {self.what} in {self._pages:,} pages; narrow it, for "
+                "instance by --study-date"
+            )
         self._advance(keys, page.remaining, brought_new=bool(fresh))
         self._last = keys
         return fresh

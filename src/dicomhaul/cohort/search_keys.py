@@ -104,6 +104,7 @@ _BY_TAG: Final = {tag: keyword for keyword, (tag, _, _) in _KNOWN.items()}
 
 _PARAMETERS: Final = frozenset({"limit", "offset", "includefield", "fuzzymatching", "emptyvaluematching"})
 _LEFT_TO_THE_SERVER: Final = frozenset({"PN", "TM", "SQ"})
+_MOST_CHARS: Final = 1024  # of a value: a pattern with stars takes a power of it
 _WILDCARD = re.compile(r"[*?]")
 _DATES = re.compile(r"(\d{8})?(-)?(\d{8})?\Z")
 
@@ -134,7 +135,7 @@ class Key:
 
 
 def _matches(vr: str, wanted: str, value: Any) -> bool:
-    text = str(value).strip(" \0")
+    text = str(value)[:_MOST_CHARS].strip(" \0")
     if vr == "UI":
         return text == wanted
     if vr == "DA" and (dates := _DATES.match(wanted)) is not None:

@@ -89,6 +89,7 @@ class FolderSink:
         self._part: Part | None = None
         self._segment: Segment | None = None
         self._part_bytes = 0
+        self._unheard = False  # the writer knows nothing of the open part yet
         self.landed: dict[str, int] = {}  # SOP Instance UID -> bytes, of this exchange
         self.refused: dict[str, str] = {}  # stem of an object -> why its bytes are not what the source states
         self.stems: dict[str, str] = {}  # stem of an object -> SOP Instance UID
@@ -96,6 +97,7 @@ class FolderSink:
     def begin(self, stated: Stated | None = None) -> None:
         """A part begins."""
         self._open(Part(self._job.series_id, self._folder, next(self._names), stated))
+        self._unheard = True
 
     async def reopen(self, stated: Stated, partial: Partial, skim: Callable[[memoryview], None]) -> bool:
         """Begin a part with what an earlier exchange or run left of it; see `ports.Sink.reopen`.
@@ -125,6 +127,7 @@ class FolderSink:
 
     def _open(self, part: Part) -> None:
         self._part = part
+        self._unheard = False
         self._segment = Segment(part)
         self._segments.append(self._segment)
         self._part_bytes = 0
@@ -197,6 +200,8 @@ class FolderSink:
         self._pending_bytes -= sum(map(len, segment.views))
         segment.views = []
         segment.keep = False
+        if self._unheard and self._segments[-1] is segment:  # else ten million empty parts would gather here
+            self._segments.pop()
         self._part = self._segment = None
 
     def progressed(self) -> bool:
@@ -241,6 +246,7 @@ class FolderSink:
         segments, self._segments = self._segments, []
         self._pending_bytes = 0
         if self._segment is not None and self._part is not None:  # the open part goes on in the next batch
+            self._unheard = False
             self._segment = Segment(self._part)
             self._segments.append(self._segment)
 

@@ -16,6 +16,8 @@ from dicomhaul.wire.uri import instance_path, series_path
 _NEAR_LIMIT: Final = 0.8
 _TRIES_NEAR_LIMIT: Final = 2  # each may be charged to a quota, whatever comes of it
 _FRAMING_BYTES: Final = 512  # of one part: delimiter and headers, with room
+_MOST_TIMES: Final = 4  # the bytes that the index states of a series; of what was sent on anew, others may be true
+_MOST_BESIDES: Final = 1 << 30
 
 
 class DicomwebSource:
@@ -84,7 +86,7 @@ class DicomwebSource:
 
     async def _receive(self, job: Job, sink: Sink, accept: str, attempt: int) -> None:
         path = instance_path(job.study, job.series, job.sop) if job.sop else series_path(job.study, job.series)
-        receiver = Receiver(sink)
+        receiver = Receiver(sink, most_bytes=_most_bytes(job))
         try:
             async with self._host.session.get(path, accept=accept) as response:
                 if response.status == 204:
@@ -106,6 +108,11 @@ class DicomwebSource:
 
 def _too_large(error: ServerFailed) -> Unsupported:
     return Unsupported(f"{error}; its answer may be larger than the server can give")
+
+
+def _most_bytes(job: Job) -> int | None:
+    """Beyond how many bytes an answer is given up: nobody knows how else it would end."""
+    return None if job.size_bytes is None else job.size_bytes * _MOST_TIMES + _MOST_BESIDES
 
 
 def _answer_bytes(job: Job) -> int | None:

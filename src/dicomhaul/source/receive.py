@@ -1,11 +1,21 @@
-"""What one answer brings, on its way into a sink: skimmed as it passes, judged as it ends."""
+"""What one answer brings, on its way into a sink: skimmed as it passes, judged as it ends.
+
+An answer that does not end is given up: what of it is of no use is counted, and so is all of it where somebody has
+stated how much it should be.
+"""
 
 from collections.abc import Mapping
+from typing import Final
 
-from dicomhaul.errors import DamagedError
+from dicomhaul.errors import BadMultipart, DamagedError
 from dicomhaul.model import Partial, Stated
 from dicomhaul.ports import Sink
 from dicomhaul.wire.part10 import Skimmer
+
+_MOST_DAMAGED: Final = 10_000  # parts of one answer
+_MOST_DAMAGED_BYTES: Final = 256 << 20  # of one part, from where it was found to be damaged
+_MOST_UNWANTED: Final = 2_000_000  # parts of one answer that are there already; the largest series has a tenth
+_MOST_UNWANTED_BYTES: Final = 64 << 30  # of one part
 
 
 class Receiver:
@@ -13,10 +23,16 @@ class Receiver:
 
     A part that is damaged in itself, or not ours, is dropped, and the answer goes on: the other parts are still good.
     The first such error is kept in `error`, for when the answer has ended.
+
+    `most_bytes`: an answer with more in its parts is none that was asked for; None: nobody has stated how much it is.
     """
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, *, most_bytes: int | None = None) -> None:
         self._sink = sink
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._damaged = self._unwanted = 0  # parts
+        self._idle_bytes = 0  # that this part may still have, since it does not matter
         self._skimmer: Skimmer | None = None  # None: the rest of this part does not matter
         self._named = False
         self.error: DamagedError | None = None
@@ -27,7 +43,9 @@ class Receiver:
         return self._skimmer is None
 
     def begin(self, headers: Mapping[str, str]) -> None:  # noqa: ARG002 - they say nothing that the bytes don't
-        """A part begins."""
+        """A part begins. Raises DamagedError where too many of no use came before."""
+        if self._damaged > _MOST_DAMAGED or self._unwanted > _MOST_UNWANTED:
+            raise self.error or BadMultipart("the answer goes on and on with what is there already")
         self.begin_object()
 
     def begin_object(self, stated: Stated | None = None) -> None:
@@ -59,10 +77,16 @@ class Receiver:
         return True
 
     def data(self, view: memoryview) -> None:
-        """Its next bytes."""
+        """Its next bytes. Raises DamagedError where the answer goes on beyond all reason."""
         self._sink.write(view)
+        self._bytes += len(view)
+        if self._most_bytes is not None and self._bytes > self._most_bytes:
+            raise BadMultipart("the answer has many times the bytes that it should have")
         skimmer = self._skimmer
         if skimmer is None:
+            self._idle_bytes -= len(view)
+            if self._idle_bytes < 0:
+                raise self.error or BadMultipart("a part that is there already does not end")
             return
         try:
             skimmer.feed(view)
@@ -83,6 +107,11 @@ class Receiver:
             self._drop(error)
 
     def _drop(self, error: DamagedError | None = None) -> None:
-        self.error = self.error or error
+        if error is None:
+            self._unwanted += 1
+        else:
+            self.error = self.error or error
+            self._damaged += 1
+        self._idle_bytes = _MOST_UNWANTED_BYTES if error is None else _MOST_DAMAGED_BYTES
         self._skimmer = None
         self._sink.discard()

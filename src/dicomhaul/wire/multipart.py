@@ -14,7 +14,7 @@ Rules of this module:
 * A part with a Content-Length is counted, not searched, and a delimiter must follow. If none does, the bytes
   handed on were wrong, so it is BadMultipart; ask again with `trust_lengths=False`.
 * A body without its closing delimiter is truncated, whatever HTTP says (docs/servers.md, "Orthanc (DICOMweb plugin)").
-  Whatever follows the closing delimiter is ignored.
+  What follows the closing delimiter is ignored, but it has to end.
 
 Nothing here knows what a part holds.
 """
@@ -28,6 +28,7 @@ from dicomhaul.errors import BadMultipart, Truncated
 
 MAX_HEADERS_BYTES = 64 * 1024
 MAX_PREAMBLE_BYTES = 64 * 1024
+MAX_EPILOGUE_BYTES = 1024 * 1024
 
 _PADDING = rb"[ \t]{0,64}"  # RFC 2046 puts no limit on "transport padding"; a line must have one
 _LINE_END = re.compile(_PADDING + rb"\r?\n")
@@ -139,6 +140,7 @@ class MultipartParser:
         self._ghost = 0  # bytes at the scan's start that can begin a delimiter but are no payload
         self._remaining = 0  # bytes of a counted part that are still to come
         self._tail = b""  # last bytes of a counted part: they tell a wrong length from a cut body
+        self._behind = 0  # bytes in chunks behind the one that held the closing delimiter
         self._block = b""  # the last header block, and what it says
         self._headers: Mapping[str, str] = MappingProxyType({})
         self._length = 0  # its Content-Length, if that is to be trusted
@@ -355,5 +357,8 @@ class MultipartParser:
         self._step = self._epilogue
         return len(self._chunk)
 
-    def _epilogue(self, _position: int) -> int:
+    def _epilogue(self, position: int) -> int:
+        self._behind += len(self._chunk) - position
+        if self._behind > MAX_EPILOGUE_BYTES:
+            raise BadMultipart(f"more than {MAX_EPILOGUE_BYTES} bytes follow the end of the multipart answer")
         return len(self._chunk)

@@ -41,7 +41,9 @@ def test_a_lock_that_is_a_fifo_holds_nobody(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("read_only", [False, True])
-def test_neither_a_ledger_nor_its_journals_are_links(tmp_path: Path, precious: Path, end: str, read_only: bool) -> None:
+def test_neither_a_ledger_nor_its_journals_are_links(
+    tmp_path: Path, precious: Path, end: str, *, read_only: bool
+) -> None:
     path = tmp_path / "ledger.sqlite3"
     if end:
         Ledger.open(path).close()
