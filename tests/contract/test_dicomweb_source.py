@@ -16,6 +16,7 @@ from dicomhaul.errors import (
     NotDicom,
     NotFound,
     ServerFailed,
+    SourceDown,
     Truncated,
     Unsupported,
     WrongInstance,
@@ -26,6 +27,7 @@ from dicomhaul.origin import STYLES, Cut, Part, Rule, Status, Truncate
 from dicomhaul.ports import Source
 from dicomhaul.profile import built_in
 from dicomhaul.source.dicomweb import DicomwebSource
+from dicomhaul.source.stranger import SERIES_DOWN
 from support.clock import FakeClock
 from support.fakes import STUDY, MemorySink
 from support.instances import make_instance
@@ -264,3 +266,43 @@ async def test_an_instance_that_fails_and_a_server_without_a_largest_answer_fail
         ):
             with pytest.raises(ServerFailed):
                 await source.exchange(job, MemorySink(job, (), {}))
+
+
+async def test_a_refusal_that_passes_does_not_change_what_is_asked_for_from_then_on() -> None:
+    """A rung below may be a form that the server has to make first, with other bytes than it stores."""
+    rungs = built_in("generic").accept.series
+    rules = [Rule(level="series", times=frozenset({2}), action=Status(status=400))]
+    with origin_thread(CATALOG, style="azure", rules=rules) as origin:
+        async with open_source(origin.url, profile="generic") as source:
+            for _ in range(3):
+                await source.exchange(SERIES, MemorySink(SERIES, (), {}))
+        assert [entry.accept for entry in origin.requests] == [rungs[0], rungs[0], rungs[1], rungs[0]]
+
+
+HTML = Status(status=200, body="<html>log in</html>")
+
+
+def job_for(number: int) -> Job:
+    return Job(number, STUDY, SeriesUID(f"1.{number}"))
+
+
+async def test_a_source_that_gives_pages_instead_of_dicom_is_left_with_the_eighth_series() -> None:
+    with origin_thread(CATALOG, rules=[Rule(action=HTML)]) as origin:
+        async with open_source(origin.url) as source:
+            for number in range(1, SERIES_DOWN):
+                for _ in range(2):  # the same series twice is one
+                    with pytest.raises(NotDicom):
+                        await source.exchange(job_for(number), MemorySink(job_for(number), (), {}))
+            with pytest.raises(SourceDown, match="text/html instead of DICOM; is a login page"):
+                await source.exchange(job_for(SERIES_DOWN), MemorySink(job_for(SERIES_DOWN), (), {}))
+        assert len(origin.requests) == 3 * (2 * (SERIES_DOWN - 1) + 1)
+
+
+async def test_a_series_that_comes_in_between_shows_that_the_source_is_well() -> None:
+    with origin_thread(CATALOG, rules=[Rule(path=r"/series/1\.\d+$", action=HTML)]) as origin:
+        async with open_source(origin.url) as source:
+            for number in range(1, 2 * SERIES_DOWN - 1):
+                if number == SERIES_DOWN:
+                    await source.exchange(SERIES, MemorySink(SERIES, (), {}))
+                with pytest.raises(NotDicom):
+                    await source.exchange(job_for(number), MemorySink(job_for(number), (), {}))

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicomhaul.model import Series
+from dicomhaul.model import Series, State
 from dicomhaul.origin import Catalog, Entry, Rule, Style, synthetic_catalog
 from dicomhaul.origin.faults import Action
 from support.command import Ended, Word, run_command
@@ -23,7 +23,6 @@ from support.made_up import made_up_rows, manifest_of
 from support.origin_process import origin_thread
 
 HONEST = 2  # series that are answered well
-_LANDED, _FAILED = 1, 2  # the ledger's numbers for states of a series: `record.states`
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,8 @@ class Pulled:
         assert_recorded(self.dest, tree)
         states = {series: state for (_, series), state in read_series_states(self.dest).items()}
         assert {self.names[series]: state for series, state in states.items()} == {
-            name: _FAILED if name in self.cases and self.cases[name].reason else _LANDED for name in self.names.values()
+            name: State.FAILED if name in self.cases and self.cases[name].reason else State.LANDED
+            for name in self.names.values()
         }
         assert list((self.dest / ".dicomhaul" / "staging").iterdir()) == []
         assert {path.name for path in self.dest.parent.iterdir()} == {"dest", "cohort.csv", "mine.toml"}

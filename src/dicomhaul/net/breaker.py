@@ -4,7 +4,8 @@ Three rules:
 
 1. **First contact.** While the host has not answered anything in this run, every failure is the host's. All wait,
    one tries, with growing pauses. It is down after 4 such rounds, or once 15 s have gone by without a connection, so
-   that a wrong URL is reported within half a minute.
+   that a wrong URL is reported within half a minute; where it takes a connection and then keeps silent, with the
+   second round, since each lasts as long as silence may.
 2. **A lost host.** It has answered before, and now no connection comes about: the network, or a restart. All wait,
    one probes, with pauses up to 30 s; it is down after 5 minutes. Such failures say nothing about the job and do not
    use up its attempts, so no job fails because the line was gone for a minute.
@@ -82,9 +83,8 @@ class Breaker:
         lasted_s = now - self._began_at
         same_round = began_at < self._counted_at
         if not connected or not self._answered:
-            return self._failed_host(
-                same_round=same_round, too_long=not connected and lasted_s >= FIRST_CONTACT_S, now=now
-            )
+            too_long = lasted_s >= FIRST_CONTACT_S and (not connected or self._rounds > 0)
+            return self._failed_host(same_round=same_round, too_long=too_long, now=now)
         if len(self._jobs) < DOWN_JOBS:
             self._jobs.add(job)
         if same_round or len(self._jobs) < SICK_JOBS:

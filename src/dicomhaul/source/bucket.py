@@ -14,13 +14,14 @@ What the listing states of an object's size and version is held against what com
 import re
 from typing import Final
 
-from dicomhaul.errors import DamagedError, NotDicom, NotFound, Unsupported
+from dicomhaul.errors import DamagedError, NotDicom, NotFound, Truncated, Unsupported
 from dicomhaul.model import Identity, ObjectRef, Partial, is_identifier
 from dicomhaul.net.host import Host
 from dicomhaul.net.session import Response
 from dicomhaul.ports import SMALL_BYTES, Sink
 from dicomhaul.profile import Profile
 from dicomhaul.source.claims import check_answer, read_range, stated_of, too_long, too_short
+from dicomhaul.source.stranger import Stranger
 from dicomhaul.source.stream import ObjectStream
 from dicomhaul.wire.listing import Page, parse_listing
 from dicomhaul.wire.part10 import Skimmer
@@ -40,6 +41,7 @@ class BucketSource:
         self._host = host
         self._names = profile.bucket.names
         self._compare = compare
+        self._stranger = Stranger(host.name)
 
     @property
     def name(self) -> str:
@@ -47,7 +49,10 @@ class BucketSource:
         return self._name
 
     async def listing(self, bucket: str, revision: str) -> list[ObjectRef]:
-        """List the objects of one revision of a series; see `ports.ObjectSource.listing`."""
+        """List the objects of one revision of a series; see `ports.ObjectSource.listing`.
+
+        Raises SourceDown besides when one revision after the other is answered with something else than a listing.
+        """
         if not is_identifier(revision):
             raise Unsupported("the revision of the series cannot be the prefix of a key")
         refs: dict[str, ObjectRef] = {}
@@ -111,7 +116,14 @@ class BucketSource:
             async with self._host.session.get(path, accept="*/*", params=params) as response:
                 return parse_listing(await response.read(_PAGE_BYTES), bucket=bucket, prefix=prefix)
 
-        return await self._host.attempt(once, label=f"listing of {revision}")
+        try:
+            page = await self._host.attempt(once, label=f"listing of {revision}")
+        except (Unsupported, Truncated) as error:
+            if isinstance(error, Truncated) or error.status is None:  # it was no status that refused
+                self._stranger.gave_otherwise(revision, error)
+            raise
+        self._stranger.gave()
+        return page
 
     async def _take_whole(self, response: Response, ref: ObjectRef, sink: Sink) -> None:
         check_answer(response, ref)

@@ -3,12 +3,13 @@
 from typing import Final
 
 from dicomhaul.cohort.search import search_instances
-from dicomhaul.errors import NotFound, ServerFailed, Unsupported
+from dicomhaul.errors import NotDicom, NotFound, ServerFailed, TransferError, Unsupported
 from dicomhaul.model import InstanceRef, Job
 from dicomhaul.net.host import Host
 from dicomhaul.ports import Sink
 from dicomhaul.profile import Profile
 from dicomhaul.source.receive import Receiver
+from dicomhaul.source.stranger import Stranger
 from dicomhaul.wire.framing import framing_for
 from dicomhaul.wire.uri import instance_path, series_path
 
@@ -27,8 +28,8 @@ class DicomwebSource:
         self._name = name
         self._host = host
         self._profile = profile
-        self._series_rung = 0  # of the Accept ladder: the first that the server took
-        self._instance_rung = 0
+        self._taken: dict[bool, int] = {}  # for single instances, for series: the first rung that the server has taken
+        self._stranger = Stranger(host.name)
 
     @property
     def name(self) -> str:
@@ -41,6 +42,8 @@ class DicomwebSource:
         A server whose answers have a largest size fails with a 5xx beyond it, as it does when it is busy
         (docs/servers.md, "IDC: `idc-google` and `idc-proxy`"). So a series near that size that has failed twice, or
         one of unknown size that has failed in every try, is `Unsupported` as a whole: it may come singly.
+
+        Raises SourceDown besides when one series after the other is answered with something else than DICOM.
         """
         limit = self._profile.limits.response_bytes
         limited = limit is not None and job.sop is None
@@ -56,20 +59,30 @@ class DicomwebSource:
 
         try:
             await self._host.attempt(once, label=str(job), progressed=sink.progressed, size_bytes=_answer_bytes(job))
-        except ServerFailed as error:
-            if limited and job.size_bytes is None:
+        except TransferError as error:
+            if sink.progressed():
+                self._stranger.gave()
+            elif isinstance(error, NotDicom):
+                self._stranger.gave_otherwise(job.series, error)
+            elif isinstance(error, ServerFailed) and limited and job.size_bytes is None:
                 raise _too_large(error) from error
             raise
+        self._stranger.gave()
 
     async def inventory(self, job: Job) -> list[InstanceRef] | None:
         """List the instances of the job's series by QIDO-RS; None where the server cannot."""
         return await search_instances(self._host, self._profile, job.study, job.series, stated=job.expected)
 
     async def _ask(self, job: Job, sink: Sink, attempt: int) -> None:
-        """Climb down the ladder of Accept headers until the server takes one."""
+        """Climb down the ladder of Accept headers until the server takes one.
+
+        A rung that it has taken before stays the one to begin with: a 400 that passes must not have all the rest of a
+        run asked for in a form which the server has to make first, with other bytes than it stores.
+        """
         accept = self._profile.accept
         ladder = accept.instance if job.sop else accept.series
-        rung = self._instance_rung if job.sop else self._series_rung
+        single = job.sop is not None
+        rung = self._taken.get(single, 0)
         while True:
             try:
                 await self._receive(job, sink, ladder[rung], attempt)
@@ -79,10 +92,7 @@ class DicomwebSource:
                 rung += 1
             else:
                 break
-        if job.sop:
-            self._instance_rung = rung
-        else:
-            self._series_rung = rung
+        self._taken[single] = min(rung, self._taken.get(single, rung))
 
     async def _receive(self, job: Job, sink: Sink, accept: str, attempt: int) -> None:
         path = instance_path(job.study, job.series, job.sop) if job.sop else series_path(job.study, job.series)

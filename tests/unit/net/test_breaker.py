@@ -36,11 +36,18 @@ def test_connects_that_time_out_end_well_within_half_a_minute() -> None:
     assert lost(breaker, 20.5, took_s=10.0).down
 
 
-def test_a_host_that_accepts_and_never_answers_is_down_by_rounds_not_by_time() -> None:
+def test_a_host_that_accepts_and_keeps_silent_is_down_with_its_second_silence() -> None:
+    breaker = Breaker()
+    assert not breaker.failed(job="a", connected=True, began_at=0.0, now=60.0).down
+    assert not breaker.failed(job="b", connected=True, began_at=0.0, now=60.0).down  # the same round
+    assert breaker.failed(job="a", connected=True, began_at=60.5, now=120.5).down
+
+
+def test_a_host_that_accepts_and_hangs_up_at_once_is_down_by_rounds() -> None:
     breaker = Breaker()
     for number in range(1, FIRST_CONTACT_ROUNDS + 1):
-        now = number * 60.0
-        reaction = breaker.failed(job="a", connected=True, began_at=now - 60.0, now=now)
+        now = number * 4.0
+        reaction = breaker.failed(job="a", connected=True, began_at=now, now=now)
         assert reaction.down is (number == FIRST_CONTACT_ROUNDS)
 
 
