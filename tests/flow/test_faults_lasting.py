@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dicomhaul.origin import Cut, Part, Status, Truncate
+from dicomhaul.origin import Cut, Gzip, Multipart, Part, Range, Redirect, Status, Truncate
+from dicomhaul.origin.faults import Action
 from support.faulty import Asked, Case, pull_faulty
 
 HTML = "<html><body>Please log in</body></html>"
@@ -23,56 +24,87 @@ REFUSED = Asked(series=1, search=1, instance=2)
 BAD = Asked(series=DAMAGED, search=1, instance=2 * DAMAGED)
 HALF_BAD = Asked(series=1 + DAMAGED, search=1, instance=DAMAGED)  # of two, one lands with the first answer
 UNFRAMED = Asked(series=TRIES, search=1, instance=2 * TRIES)  # the end of the connection is the end of the answer
+ONE_SINGLY = Asked(series=1, search=1, instance=1)
+RUNGS = 4  # of the ladder of Accept headers in the profile `generic`
+HOPS = 6  # an answer, and five redirects
 ALL, FIRST, SECOND = frozenset({0, 1}), frozenset({0}), frozenset({1})
 
 
-def status(code: int, body: str = "", **headers: str) -> Status:
-    return Status(status=code, body=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
-
-
-def lasting(action: object, asked: Asked, reason: str, lost: frozenset[int] = ALL, *, racy: bool = False) -> Case:
-    return Case(action, asked, reason, lost, always=True, racy=racy)  # type: ignore[arg-type]
+def lasting(action: Action, asked: Asked, reason: str = "", lost: frozenset[int] = ALL, *, racy: bool = False) -> Case:
+    """A fault that strikes whenever it can; without a reason, all comes nevertheless."""
+    return Case(action, asked, reason, lost if reason else frozenset(), always=True, racy=racy)
 
 
 BREAKING = {
     "reset before headers": lasting(Cut(reset=True), Asked(series=2 * TRIES), "closed the connection|broke", racy=True),
-    "FIN at byte N": lasting(Cut(after_bytes=3_000), UNFRAMED, "too early"),
     "FIN before headers": lasting(Cut(), Asked(series=2 * TRIES), "closed the connection", racy=True),
+    "reset at byte N": lasting(Cut(after_bytes=3_000, reset=True), UNFRAMED, "too early|broke|ended", racy=True),
+}
+CUT = {
+    "FIN at byte N with Content-Length": lasting(Cut(after_bytes=3_000, outer="length"), BROKEN, "too early"),
+    "FIN at byte N without Content-Length": lasting(
+        Cut(after_bytes=3_000, outer="close"), UNFRAMED, "without its closing delimiter"
+    ),
+    "chunked body cut": lasting(Cut(after_bytes=3_000, outer="chunked"), BROKEN, "too early"),
 }
 FAILING = {
-    "500 empty": lasting(status(500), BROKEN, "500"),
-    "503": lasting(status(503), BROKEN, "503"),
-    "504 with HTML": lasting(status(504, HTML), BROKEN, "504"),
+    "500 empty": lasting(Status(status=500), BROKEN, "500"),
+    "503": lasting(Status(status=503), BROKEN, "503"),
+    "504 with HTML": lasting(Status(status=504, body=HTML), BROKEN, "504"),
 }
-OMITTED = Asked(series=1, search=1, instance=1)
-WRONG = {
+FRAMING = {
     "missing closing delimiter": lasting(Truncate(), HALF_BAD, "without its closing delimiter", SECOND),
-    "closing delimiter after too few parts": lasting(Part(wrong="omit"), OMITTED, "did not hold it", FIRST),
-    "foreign part": lasting(Part(wrong="foreign"), HALF_BAD, "another instance", FIRST),
+    "closing delimiter after too few parts": lasting(Multipart(wrong="closed_early", count=1), ONE_SINGLY),
+    "a part left out": lasting(Part(wrong="omit"), ONE_SINGLY, "did not hold it", FIRST),
+    "part Content-Length too short": lasting(Part(wrong="length"), Asked(series=2)),
+    "part Content-Length too long": lasting(Part(wrong="length_over"), Asked(series=2)),
+    "wrong boundary": lasting(Multipart(wrong="boundary_wrong"), BAD, "delimiter"),
+    "no boundary": lasting(Multipart(wrong="boundary_absent"), Asked()),
+    "LF-only delimiters": lasting(Multipart(wrong="lf"), Asked()),
+    "no part headers": lasting(Multipart(wrong="no_headers"), Asked()),
+    "64 KiB of part headers": lasting(Multipart(wrong="huge_headers"), BAD, "header"),
+    "preamble and epilogue junk": lasting(Multipart(wrong="epilogue", size_bytes=4_096), Asked()),
+    "preamble junk without end": lasting(Multipart(wrong="preamble", size_bytes=1_000_000), BAD, "delimiter"),
+    "zero parts": lasting(Multipart(wrong="closed_early", count=0), REFUSED, "did not hold it"),
+    "single part instead of multipart": lasting(Multipart(wrong="single"), ONE_SINGLY),
+    "duplicate part": lasting(Part(wrong="duplicate"), Asked()),
+    "the same SOP Instance UID with other bytes": lasting(Part(wrong="twin"), Asked()),
+    "foreign part (other series)": lasting(Part(wrong="foreign"), HALF_BAD, "another instance", FIRST),
+    "foreign part (other study)": lasting(Part(wrong="foreign_study"), HALF_BAD, "another instance", FIRST),
     "a UID that climbs": lasting(Part(wrong="evil_uid"), HALF_BAD, "another instance", FIRST),
-    "text in a part": lasting(Part(wrong="text"), HALF_BAD, "the part is not DICOM", FIRST),
+    "text in a part": lasting(Part(wrong="text"), HALF_BAD, "not DICOM", FIRST),
+    "HTML in a part": lasting(Part(wrong="html"), HALF_BAD, "not DICOM", FIRST),
+    "a part without bytes": lasting(Part(wrong="empty"), HALF_BAD, "before the DICOM prefix", FIRST),
     "an instance cut inside whole framing": lasting(Part(wrong="cut"), HALF_BAD, "before its last element", FIRST),
-    "HTML with 200": lasting(status(200, HTML, Content_Type="text/html"), BAD, "text/html"),
+}
+ANSWERS = {
+    "HTML with 200": lasting(Status(status=200, body=HTML), BAD, "text/html"),
     "HTML with 200, labelled as nothing": lasting(
-        status(200, HTML, Content_Type="application/octet-stream"), BAD, "is text and not DICOM"
+        Status(status=200, body=HTML, headers={"Content-Type": "application/octet-stream"}), BAD, "not DICOM"
     ),
-    "JSON error with 200": lasting(status(200, JSON, Content_Type="application/json"), BAD, "application/json"),
-    "204": lasting(status(204), REFUSED, "204"),
-    "redirect loop": lasting(status(301, Location="?again"), Asked(series=2, search=1, instance=4), "circle"),
-    "400": lasting(status(400), Asked(series=4, search=1, instance=8), "400"),
-    "403": lasting(status(403), Asked(), "403"),
-    "404": lasting(status(404), REFUSED, "404"),
-    "406": lasting(status(406), Asked(series=4, search=1, instance=8), "406"),
-    "410": lasting(status(410), REFUSED, "410"),
-    "413": lasting(status(413), REFUSED, "413"),
+    "JSON error with 200": lasting(Status(status=200, body=JSON), BAD, "application/json"),
+    "gzip body": lasting(Gzip(), BAD, r"encoded \(gzip\)"),
+    "204": lasting(Status(status=204), REFUSED, "204"),
+    "206": lasting(Range(wrong="unasked"), BAD, "206|ended"),
+    "redirect loop": lasting(Redirect(), REFUSED, "circle"),
+    "redirects without end": lasting(
+        Redirect(to="{path}?hop={number}"), Asked(series=HOPS, search=1, instance=2 * HOPS), "circle, or too often"
+    ),
+    "400": lasting(Status(status=400), Asked(series=RUNGS, search=1, instance=2 * RUNGS), "400"),
+    "403 for one series": lasting(Status(status=403), Asked(), "403"),
+    "404": lasting(Status(status=404), REFUSED, "404"),
+    "406": lasting(Status(status=406), Asked(series=RUNGS, search=1, instance=2 * RUNGS), "406"),
+    "410": lasting(Status(status=410), REFUSED, "410"),
+    "413": lasting(Status(status=413), REFUSED, "413"),
 }
 
 
 # Three failing series at a time: a fourth, without a success in between, is an outage to the breaker, which waits.
-@pytest.mark.parametrize("cases", [BREAKING, FAILING], ids=["breaking", "failing"])
+@pytest.mark.parametrize("cases", [BREAKING, CUT, FAILING], ids=["breaking", "cut", "failing"])
 def test_what_always_breaks_is_named(cases: dict[str, Case], tmp_path: Path) -> None:
     pull_faulty(cases, tmp_path, profile=PROFILE).assert_as_expected()
 
 
-def test_what_is_always_wrong_is_named(tmp_path: Path) -> None:
-    pull_faulty(WRONG, tmp_path).assert_as_expected()
+@pytest.mark.parametrize("cases", [FRAMING, ANSWERS], ids=["framing", "answers"])
+def test_what_is_always_wrong_is_named(cases: dict[str, Case], tmp_path: Path) -> None:
+    pull_faulty(cases, tmp_path).assert_as_expected()

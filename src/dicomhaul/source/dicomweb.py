@@ -1,11 +1,13 @@
 """A DICOMweb server, by WADO-RS (PS3.18 section 10.4). What differs between servers stands in its profile."""
 
+import re
 from typing import Final
 
 from dicomhaul.cohort.search import search_instances
-from dicomhaul.errors import NotDicom, NotFound, ServerFailed, TransferError, Unsupported
+from dicomhaul.errors import DamagedError, NotDicom, NotFound, ServerFailed, TransferError, Unsupported
 from dicomhaul.model import InstanceRef, Job
 from dicomhaul.net.host import Host
+from dicomhaul.net.session import Response
 from dicomhaul.ports import Sink
 from dicomhaul.profile import Profile
 from dicomhaul.source.receive import Receiver
@@ -13,6 +15,7 @@ from dicomhaul.source.stranger import Stranger
 from dicomhaul.wire.framing import framing_for
 from dicomhaul.wire.uri import instance_path, series_path
 
+_CODING: Final = re.compile(r"[a-z0-9, -]{1,30}\Z")
 # Framing, and an index that is off by a little, can push an answer over the limit that seems to fit.
 _NEAR_LIMIT: Final = 0.8
 _TRIES_NEAR_LIMIT: Final = 2  # each may be charged to a quota, whatever comes of it
@@ -97,10 +100,12 @@ class DicomwebSource:
     async def _receive(self, job: Job, sink: Sink, accept: str, attempt: int) -> None:
         path = instance_path(job.study, job.series, job.sop) if job.sop else series_path(job.study, job.series)
         receiver = Receiver(sink, most_bytes=_most_bytes(job))
+        coding = ""
         try:
             async with self._host.session.get(path, accept=accept) as response:
                 if response.status == 204:
                     raise NotFound("the server answered 204 No Content")
+                coding = _coding(response)
                 # A wrong part length is found out after the bytes were written: the next attempt searches instead.
                 framing = framing_for(response.content_type, receiver, trust_lengths=attempt == 1)
                 async for chunk in response.iter_chunks():
@@ -108,12 +113,28 @@ class DicomwebSource:
                     await sink.drain()
                 framing.close()
                 partial = response.status == 206
+            if receiver.error is not None:
+                raise receiver.error
+        except DamagedError as error:
+            if coding:
+                raise DamagedError(f"the answer is encoded ({coding}), and was asked for as it is: {error}") from error
+            raise
         finally:
             sink.discard()  # whatever ended the answer, a part that is still open is not whole
-        if receiver.error is not None:
-            raise receiver.error
         if partial:
             raise Unsupported("the server answered 206 Partial Content: it keeps some instances back", status=206)
+
+
+def _coding(response: Response) -> str:
+    """Name the content coding that an answer states (RFC 9110 section 8.4); '' for none.
+
+    What it states is no reason to refuse an answer, since some state one and send the bytes as they are; where these
+    make no sense, it is the likely one.
+    """
+    stated = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if stated in {"identity", ""}:
+        return ""
+    return stated if _CODING.match(stated) else "in some way"
 
 
 def _too_large(error: ServerFailed) -> Unsupported:
