@@ -58,7 +58,7 @@ FRAMING = {
     "a part left out": lasting(Part(wrong="omit"), ONE_SINGLY, "did not hold it", FIRST),
     "part Content-Length too short": lasting(Part(wrong="length"), Asked(series=2)),
     "part Content-Length too long": lasting(Part(wrong="length_over"), Asked(series=2)),
-    "wrong boundary": lasting(Multipart(wrong="boundary_wrong"), BAD, "delimiter"),
+    "wrong boundary": lasting(Multipart(wrong="boundary_wrong"), BAD, "before its first part"),
     "no boundary": lasting(Multipart(wrong="boundary_absent"), Asked()),
     "LF-only delimiters": lasting(Multipart(wrong="lf"), Asked()),
     "no part headers": lasting(Multipart(wrong="no_headers"), Asked()),
