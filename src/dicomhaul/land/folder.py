@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from dicomhaul.errors import LedgerError, NotWritable
+from dicomhaul.land.layout import apart
 from dicomhaul.land.writer import Staged, landing_error
 from dicomhaul.model import Partial
 from dicomhaul.plan.estimate import Room
@@ -37,7 +38,7 @@ _IMPOSSIBLE: Final = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|[\0\\]|\A\.dicomhaul(?
 
 def instance_file(sop: str, stem: str | None = None) -> str:
     """Return the name of an instance's file; `stem` where files are named by the objects that they came from."""
-    return f"{stem or sop}.dcm"
+    return f"{apart(stem or sop)}.dcm"
 
 
 def instance_path(folder: str, file: str) -> str:

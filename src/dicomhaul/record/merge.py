@@ -164,7 +164,7 @@ def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, searched: bool) ->
         )
     shared = db.execute(
         "SELECT one.series FROM series one JOIN series other ON other.series = one.series AND other.id > one.id "
-        "AND other.folder = one.folder WHERE one.series IN "
+        "AND other.folder = one.folder COLLATE NOCASE WHERE one.series IN "
         "(SELECT series FROM series GROUP BY series HAVING count(*) > 1) LIMIT 1"
     ).fetchone()
     if shared is not None:

@@ -1,14 +1,16 @@
 """Answers of a search, in the DICOM JSON Model (PS3.18 Annex F).
 
 Nothing that a server sends is taken for what it should be: an attribute may be missing, empty, null, of another type or
-nested anyhow, and then it has no value. Only an answer that cannot be one at all is an error.
+nested anyhow, and then it has no value. Only an answer that cannot be one at all is an error. What an answer becomes in
+memory is bounded before it is parsed: its length by who reads it, the number of its values here, since three bytes of
+JSON can become a hundred.
 
 Tags are written as the model writes them: eight hexadecimal digits in upper case, `"0020000D"`.
 """
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from dicomhaul.errors import NotDicom
 
@@ -22,6 +24,8 @@ STUDY_SERIES = "00201206"  # Number of Study Related Series
 STUDY_INSTANCES = "00201208"  # Number of Study Related Instances
 
 _IS_LIMIT = 1 << 31
+_MOST_VALUES: Final = 6_000_000  # Google's largest page, of 50,000 instances, has about half of it
+_MOST_CHARS: Final = 1024  # of one text; a UID has 64, a patient's identifier too
 
 Attributes = Mapping[str, Any]
 
@@ -33,6 +37,8 @@ def parse_answer(body: bytes) -> list[Attributes]:
     """
     if not body.strip():
         return []
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > _MOST_VALUES:
+        raise NotDicom(f"the answer to a search ({len(body)} bytes) holds more than {_MOST_VALUES:,} values")
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):  # ValueError: not JSON, not UTF-8, or a number of thousands of digits
@@ -51,11 +57,16 @@ def values(row: Attributes, tag: str) -> list[Any]:
 
 
 def first_string(row: Attributes, tag: str) -> str | None:
-    """Return the attribute's first value without padding; None where that is no text, or empty text."""
+    """Return the attribute's first value without padding; None where that is no text, or empty text.
+
+    It is text that can be written: half of a surrogate pair becomes a question mark. Of more than 1,024 characters,
+    which no identifier has, the first are returned.
+    """
     found = values(row, tag)
     if not found or not isinstance(found[0], str):
         return None
-    return found[0].strip(" \0") or None
+    text = found[0][:_MOST_CHARS].strip(" \0")
+    return (text if text.isascii() else text.encode("utf-8", "replace").decode()) or None
 
 
 def first_int(row: Attributes, tag: str) -> int | None:
