@@ -70,6 +70,7 @@ HOMES: Final = {
     "rich": ("observe", "cli"),
     "tenacity": ("net.retry",),
     "tomlkit": ("doctor",),
+    "trustme": ("origin",),
     "typer": ("cli",),
     "xxhash": ("land", "record", "audit"),
     "yarl": ("net.endpoint", "net.session"),

@@ -8,10 +8,9 @@ from typing import Any
 
 from dicomhaul.cohort.idc import open_idc
 from dicomhaul.model import Query, Series
-from dicomhaul.origin import Catalog, Holdings, IdcOrigins, Rule, Script, Settings, profile_toml, serve_idc
+from dicomhaul.origin import Catalog, Holdings, IdcOrigins, Rule, Script, Settings, in_thread, profile_toml, serve_idc
 from dicomhaul.origin.idc import TOKEN, IdcName
 from support.destination import expected_tree
-from support.origin_process import in_thread
 
 # What the store on Google wants: pass it to `run_command(environ=...)`.
 TOKEN_ENVIRON = {"DICOMHAUL_TOKEN": TOKEN}

@@ -1,22 +1,17 @@
 """Running the embedded origin beside a test: in a thread (quick, its journal at hand) or as `dicomhaul origin`."""
 
-import asyncio
 import json
 import signal
 import ssl
 import subprocess
 import sys
-import threading
 import urllib.request
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urljoin
 
-from dicomhaul.origin import STYLES, Catalog, Origin, Rule, Script, Style, serve
-
-T = TypeVar("T")
+from dicomhaul.origin import STYLES, Catalog, Origin, Rule, Script, Style, in_thread, serve
 
 _START_TIMEOUT_S = 60
 
@@ -41,34 +36,6 @@ def origin_thread(
     )
     with in_thread(opened, name="origin") as origin:
         yield origin
-
-
-@contextmanager
-def in_thread(opened: AbstractAsyncContextManager[T], *, name: str) -> Iterator[T]:
-    """Hold an async context open in a thread with a loop of its own, and yield what it gives."""
-    started: Future[T] = Future()
-    stop: Future[None] = Future()
-
-    async def run() -> None:
-        async with opened as given:
-            started.set_result(given)
-            await asyncio.wrap_future(stop)
-
-    def work() -> None:
-        try:
-            asyncio.run(run())
-        except BaseException as error:
-            if started.done():
-                raise
-            started.set_exception(error)
-
-    thread = threading.Thread(target=work, name=name)
-    thread.start()
-    try:
-        yield started.result(_START_TIMEOUT_S)
-    finally:
-        stop.set_result(None)
-        thread.join()
 
 
 @contextmanager

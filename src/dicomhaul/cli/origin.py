@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import ssl
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from dicomhaul.origin import Front, Holdings, IdcName
 
 _IDC: Final[tuple["IdcName", ...]] = ("bucket", "gcs", "proxy", "google")
+_Certificate = Literal["good", "expired", "not_yet", "other_name", "untrusted"]
 _Play = Literal["dicomweb", "bucket", "gcs", "proxy", "google", "idc"]
 
 
@@ -38,13 +40,23 @@ def origin(
     page_max: Annotated[int | None, typer.Option(help="The most results of one answer to a search or listing.")] = None,
     mixed: Annotated[bool, typer.Option("--mixed", help="Use several transfer syntaxes.")] = False,
     quota: Annotated[int | None, typer.Option(help="Bytes a day that the proxy gives to one client.")] = None,
+    tls: Annotated[
+        _Certificate | None,
+        typer.Option(help="Use TLS, with a certificate that is good, or wrong in this way."),
+    ] = None,
+    tls_authority: Annotated[
+        Path | None, typer.Option(help="Write the certificate there (PEM) that clients are to trust.")
+    ] = None,
+    authorization: Annotated[
+        list[str] | None, typer.Option(help="Only a request with this Authorization header is answered. Repeatable.")
+    ] = None,
     profiles: Annotated[Path | None, typer.Option(help="Write a profile for each of IDC's origins there.")] = None,
 ) -> None:
     """Serve synthetic instances for rows of IDC's index, or a folder of real files. The first line is the base URL.
 
     With `--play idc` there is a line for each origin, its name and its URL.
     """
-    stage = _Stage(play, style, faults, host, port, page_max, quota)
+    stage = _Stage(play, style, faults, host, port, page_max, quota, tls, tls_authority, tuple(authorization or ()))
     stage.check()
     if bool(targets) == (folder is not None):
         raise ConfigError("origin serves either TARGETs or --folder")
@@ -55,11 +67,13 @@ def origin(
     else:
         holdings = _made_up(tuple(targets or ()), max_instance_bytes=max_instance_bytes, mixed=mixed)
 
+    context = stage.context()
+
     async def run() -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with AsyncExitStack() as stack:
                 for name in _IDC if play == "idc" else (play,):
-                    running = await stack.enter_async_context(stage.open(name, holdings))
+                    running = await stack.enter_async_context(stage.open(name, holdings, context))
                     if profiles is not None:
                         _write_profile(profiles, name, running.url)
                     typer.echo(f"{name} {running.url}" if play == "idc" else running.url)
@@ -83,6 +97,9 @@ class _Stage:
     port: int
     page_max: int | None
     quota: int | None
+    tls: _Certificate | None
+    tls_authority: Path | None
+    authorization: tuple[str, ...]
 
     def check(self) -> None:
         from dicomhaul.origin import STYLES  # noqa: PLC0415 - half a second, which no other command should wait for
@@ -93,16 +110,44 @@ class _Stage:
             raise ConfigError("--port is for one origin; --play idc runs four")
         if self.quota is not None and self.play not in {"proxy", "idc"}:
             raise ConfigError("--quota is the proxy's; say --play proxy or --play idc")
+        if self.tls_authority is not None and self.tls is None:
+            raise ConfigError("--tls-authority goes with --tls")
+        if self.authorization and self.play != "dicomweb":
+            raise ConfigError("--authorization is for a DICOMweb server; IDC's origins have their own")
 
-    def open(self, name: _Play, holdings: "Holdings") -> "AbstractAsyncContextManager[Front]":
+    def context(self) -> ssl.SSLContext | None:
+        """Return what to use TLS with; None: plain HTTP. The authority is written where that is wanted."""
+        from dicomhaul.origin import make_identity  # noqa: PLC0415 - see above
+
+        if self.tls is None:
+            return None
+        identity = make_identity(self.tls, self.host)
+        if self.tls_authority is not None:
+            try:
+                self.tls_authority.write_text(identity.authority_pem, encoding="ascii")
+            except OSError as error:
+                raise ConfigError(f"cannot write {self.tls_authority}: {error.strerror}") from None
+        return identity.context
+
+    def open(
+        self, name: _Play, holdings: "Holdings", tls: ssl.SSLContext | None
+    ) -> "AbstractAsyncContextManager[Front]":
         from dicomhaul import origin as room  # noqa: PLC0415 - see above
 
         script = None if self.faults is None else room.read_script(self.faults)  # each has counters of its own
         if name == "dicomweb":
             style = room.STYLES[self.style]
             style = style if self.page_max is None else replace(style, page_max=self.page_max)
-            return room.serve(holdings.catalog(), style=style, faults=script, host=self.host, port=self.port)
-        settings = room.Settings(host=self.host)
+            return room.serve(
+                holdings.catalog(),
+                style=style,
+                faults=script,
+                host=self.host,
+                port=self.port,
+                tls=tls,
+                authorization=self.authorization,
+            )
+        settings = room.Settings(host=self.host, tls=tls)
         if self.quota is not None:
             settings = replace(settings, allowance=room.Allowance(self.quota))
         if self.page_max is not None:
