@@ -53,7 +53,7 @@ class Running:
 
     def wait(self, timeout_s: float = TIMEOUT_S) -> Ended:
         """Wait for the end."""
-        return _ended(self.process.wait(timeout_s), self.stdout.read_bytes(), self.stderr.read_bytes())
+        return ended(self.process.wait(timeout_s), self.stdout.read_bytes(), self.stderr.read_bytes())
 
 
 def command(*words: Word) -> list[str]:
@@ -82,12 +82,12 @@ def run_command(
         input=stdin.encode(),
         capture_output=True,
         timeout=TIMEOUT_S,
-        env=_environ(environ),
+        env=environ_with(environ),
         check=False,
         preexec_fn=before,
         cwd=cwd,
     )
-    return _ended(done.returncode, done.stdout, done.stderr)
+    return ended(done.returncode, done.stdout, done.stderr)
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def start_command(folder: Path, *words: Word) -> Iterator[Running]:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            env=_environ(None),
+            env=environ_with(None),
             start_new_session=True,
         )
     try:
@@ -120,7 +120,8 @@ def wait_until(condition: Callable[[], bool], what: str, *, unless: "subprocess.
         time.sleep(_POLL_S)  # a real process has no clock of ours
 
 
-def _environ(more: Mapping[str, str] | None) -> dict[str, str]:
+def environ_with(more: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the environment of a command: nothing in it that would change what it does, and `more`."""
     ours = {
         name: value
         for name, value in os.environ.items()
@@ -129,7 +130,8 @@ def _environ(more: Mapping[str, str] | None) -> dict[str, str]:
     return {**ours, "COLUMNS": "200", "NO_COLOR": "1", **(more or {})}
 
 
-def _ended(code: int, stdout: bytes, stderr: bytes) -> Ended:
-    ended = Ended(code, stdout.decode(), stderr.decode())
-    assert "Traceback" not in ended.stderr, ended.stderr
-    return ended
+def ended(code: int, stdout: bytes, stderr: bytes) -> Ended:
+    """Return what came of a command; none may have shown a traceback."""
+    result = Ended(code, stdout.decode(), stderr.decode())
+    assert "Traceback" not in result.stderr, result.stderr
+    return result

@@ -4,11 +4,12 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from dicomhaul.errors import LedgerError, NotWritable
+from dicomhaul.land.writer import landing_error
 
 if os.name == "nt":
     import msvcrt
@@ -32,12 +33,12 @@ def exclusive(path: Path) -> Iterator[None]:
 
     Raises:
         LedgerError: another process holds it.
-        NotWritable: the file cannot be made, or its filesystem knows no locks.
+        NotWritable, DiskFull, LandingError: the file cannot be made or written, or its filesystem knows no locks.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK | getattr(os, "O_CLOEXEC", 0), 0o600)
     except OSError as error:
-        raise NotWritable(f"cannot open {path}: {error.strerror}") from error
+        raise landing_error(error, f"open {path}") from error
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise NotWritable(f"cannot lock {path}: it is no file")
@@ -52,11 +53,15 @@ def exclusive(path: Path) -> Iterator[None]:
             raise LedgerError(
                 f"another dicomhaul (process {holder}) is at work on this destination; wait for it or stop it"
             ) from None
-        os.ftruncate(fd, 0)
-        os.write(fd, str(os.getpid()).encode())
+        try:
+            os.ftruncate(fd, 0)
+            os.write(fd, str(os.getpid()).encode())
+        except OSError as error:
+            raise landing_error(error, f"write {path}") from error
         yield
     finally:
-        os.close(fd)
+        with suppress(OSError):  # it is let go of whatever this says, and holds nothing that would be lost
+            os.close(fd)
 
 
 def _holder(fd: int) -> str:
