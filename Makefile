@@ -8,11 +8,11 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench format clean orthanc
+.PHONY: help demo test lint types check bench format clean orthanc fuse
 
 help:
 	@echo "make demo    see it at work, without the internet"
-	@echo "make test    run all tests (installs Orthanc for them where it may)"
+	@echo "make test    run all tests (installs Orthanc and libfuse for them where it may)"
 	@echo "make lint    ruff: rules and format"
 	@echo "make types   mypy, strict"
 	@echo "make check   lint, types and test"
@@ -23,7 +23,7 @@ help:
 demo: $(VENV)/.package
 	@$(BIN)/dicomhaul demo
 
-test: $(VENV)/.tests orthanc
+test: $(VENV)/.tests orthanc fuse
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.tests
@@ -46,6 +46,9 @@ clean:
 
 orthanc:
 	@.ci/install-orthanc
+
+fuse:
+	@.ci/install-fuse
 
 $(VENV)/.package: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"dicomhaul needs Python 3.11 or newer; $(PYTHON) is {sys.version.split()[0]}. Name another: make PYTHON=python3.12")'

@@ -23,6 +23,7 @@ ROOMS: Final = (
     "plan",
     "net",
     "config",
+    "durable",
     "cohort",
     "land",
     "record",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from dicomhaul.config.options import NameBy
+from dicomhaul.durable import make_folders, sync_folder
 from dicomhaul.errors import ConfigError
 from dicomhaul.land.folder import Folder
 from dicomhaul.land.writer import landing_error
@@ -95,7 +96,7 @@ def _named(shards: Sequence[Shard]) -> str:
 
 
 def _was_asked_for_as_a_whole(place: Place) -> bool:
-    if not place.ledger.is_file():
+    if not Ledger.is_there(place.ledger):
         return False
     with closing(Ledger.open(place.ledger, read_only=True)) as ledger:
         return bool(ledger.cohorts())  # without any, it is what a merge left that did not come to its end
@@ -150,7 +151,7 @@ def _locked(dest: Path, state_dir: Path | None, shard: Shard | None) -> Iterator
     folder.prepare()
     place = place_of(dest, state_dir, shard)
     try:
-        place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders(place.folder, 0o700)
     except OSError as error:
         raise landing_error(error, f"use {place.folder} for the ledger") from error
     with exclusive(place.lock):
@@ -189,7 +190,10 @@ def _check_belongs(ledger: Ledger, folder: Folder) -> None:
 def _read_mark(mark: Path, *, make: bool) -> str | None:
     if make and not mark.exists():
         written = mark.with_name(f"{_ID}-{uuid.uuid4().hex}")
-        written.write_text(uuid.uuid4().hex, "ascii")
+        with written.open("x", encoding="ascii") as file:
+            file.write(uuid.uuid4().hex)
+            file.flush()
+            os.fsync(file.fileno())
         try:
             os.link(written, mark)  # whole, and only if another shard was not the first
         except FileExistsError:
@@ -198,13 +202,14 @@ def _read_mark(mark: Path, *, make: bool) -> str | None:
             shutil.copyfile(written, mark)
         finally:
             written.unlink()
+        sync_folder(mark.parent)  # before a ledger refers to it
     return mark.read_text("ascii") if mark.exists() else None
 
 
 def layout_of(dest: Path, state_dir: Path | None = None, shard: Shard | None = None) -> str | None:
     """Return the layout of a destination that may not exist yet; changes nothing. Raises as `find_place`."""
     place = find_place(dest, state_dir, shard)
-    if not place.ledger.is_file():
+    if not Ledger.is_there(place.ledger):
         return None
     with closing(Ledger.open(place.ledger, read_only=True)) as ledger:
         return ledger.meta(_LAYOUT)
@@ -218,7 +223,7 @@ def naming_of(
     Raises as `find_place` and `Destination.name_by`.
     """
     place = find_place(dest, state_dir, shard)
-    if not place.ledger.is_file():
+    if not Ledger.is_there(place.ledger):
         return wanted or _SOP
     with closing(Ledger.open(place.ledger, read_only=True)) as ledger:
         return _naming(ledger, wanted)

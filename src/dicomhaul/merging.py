@@ -23,6 +23,7 @@ import anyio.from_thread
 from dicomhaul import run
 from dicomhaul.config.source import resolve_sources
 from dicomhaul.destination import Destination, find_place, hold_at_rest, hold_whole
+from dicomhaul.durable import sync_folder
 from dicomhaul.errors import ConfigError, LedgerError
 from dicomhaul.land.folder import Folder
 from dicomhaul.land.writer import landing_error
@@ -134,7 +135,7 @@ def _parts(dests: Sequence[Path], to: Path | None, state_dir: Path | None) -> tu
             raise ConfigError("several destinations become another one: say which, with -o")
         (dest,) = dests
         shards = shards_at(dest, state_dir)
-        if not shards and not place_of(dest, state_dir).ledger.is_file():
+        if not shards and not Ledger.is_there(place_of(dest, state_dir).ledger):
             raise LedgerError(f"nothing was ever pulled to {dest}")
         return dest, [_Part(dest, shard) for shard in shards]
     itself = [dest for dest in dests if dest.resolve() == to.resolve()]
@@ -144,7 +145,7 @@ def _parts(dests: Sequence[Path], to: Path | None, state_dir: Path | None) -> tu
     parts: dict[tuple[Path, Shard | None], _Part] = {}
     for dest in dests:
         there: list[Shard | None] = list(shards_at(dest))
-        if place_of(dest).ledger.is_file():
+        if Ledger.is_there(place_of(dest).ledger):
             there.append(None)
         if not there:
             raise LedgerError(f"nothing was ever pulled to {dest}")
@@ -156,7 +157,7 @@ def _refuse_a_part(dest: Path, places: Iterable[Place]) -> None:
     """Raise ConfigError if the ledgers of one destination do not make a whole: merged, it takes no shard any more."""
     cohorts: list[CohortRow] = []
     for place in places:
-        if place.ledger.is_file():  # that of the whole is there only if a merge was killed
+        if Ledger.is_there(place.ledger):  # that of the whole is there only if a merge was killed
             with closing(Ledger.open(place.ledger, read_only=True)) as ledger:
                 cohorts += ledger.cohorts()
     if not cohorts:
@@ -190,11 +191,14 @@ def _fingerprint(at: Destination) -> Fingerprint:
 
 
 def _remove(paths: Iterable[Path]) -> None:
+    """Remove files and folders, for good: they must not come back when the power is cut."""
     for path in paths:
         try:
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                sync_folder(path.parent)
         except OSError as error:
             raise landing_error(error, f"remove {path}, which is merged and not needed any more") from error

@@ -214,9 +214,14 @@ async def write_index(at: Destination) -> None:
     """Write a destination's index.parquet, in a child process. Raises LandingError."""
     at.ledger.set_meta(_INDEX, _STALE)
     command = [sys.executable, "-P", "-m", _INDEX_CHILD, str(at.place.ledger), str(at.folder.root / INDEX_NAME)]
-    done = await anyio.run_process(command, check=False, stderr=subprocess.PIPE, start_new_session=True)
-    if done.returncode != 0:
-        why = done.stderr.decode(errors="replace").strip().splitlines()
+    async with await anyio.open_process(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stderr is not None  # noqa: S101 - asked for
+        said = b"".join([chunk async for chunk in process.stderr])
+        code = await process.wait()
+    if code != 0:
+        why = said.decode(errors="replace").strip().splitlines()
         raise LandingError(f"cannot write {INDEX_NAME}: {why[-1] if why else 'the writer died'}")
     at.ledger.set_meta(_INDEX, "written")
 

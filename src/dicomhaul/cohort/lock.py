@@ -24,6 +24,7 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, Validati
 
 from dicomhaul._version import __version__
 from dicomhaul.config.options import QUERY_JSON
+from dicomhaul.durable import sync_folder
 from dicomhaul.errors import CohortError, ConfigError, NotWritable
 from dicomhaul.model import Query
 
@@ -165,7 +166,7 @@ def write_lock(path: Path, header: LockHeader, rows: Iterable[LockedSeries]) -> 
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-        _sync_folder(place.parent)
+        sync_folder(place.parent)
     except OSError as error:
         raise NotWritable(f"cannot write the lock {path}: {error.strerror or type(error).__name__}") from error
 
@@ -173,16 +174,6 @@ def write_lock(path: Path, header: LockHeader, rows: Iterable[LockedSeries]) -> 
 def _line(value: LockHeader | LockedSeries, names: tuple[str, ...]) -> bytes:
     stated = {name: each for name in names if (each := getattr(value, name)) is not None}
     return json.dumps(stated, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # -- reading --------------------------------------------------------------------------------------------------------

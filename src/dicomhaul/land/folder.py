@@ -20,6 +20,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from dicomhaul.durable import make_folders, sync_folder
 from dicomhaul.errors import LedgerError, NotWritable
 from dicomhaul.land.layout import apart
 from dicomhaul.land.writer import Staged, landing_error
@@ -73,9 +74,9 @@ class Folder:
     def prepare(self) -> None:
         """Create the destination and its private folder, which stays private (0700). Raises NotWritable or DiskFull."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_folders(self.root)
             for folder in (self.private, self.staging.parent, self.staging):
-                folder.mkdir(mode=0o700, exist_ok=True)
+                make_folders(folder, 0o700)
                 _keep_private(folder)
             probe = self.staging / f"probe-{uuid.uuid4().hex}"
             probe.touch(exist_ok=False)
@@ -106,9 +107,8 @@ class Folder:
         try:
             for folder, parts in by_folder.items():
                 self._fill(folder, parts, parents)
-            for parent in parents:
-                if parent not in by_folder:
-                    self._sync(parent)
+            for parent in parents:  # also one that was synced as a folder: perhaps before this one was made in it
+                self._sync(parent)
         except OSError as error:
             self._folders.clear()
             raise landing_error(error, "move an instance to its place in the destination") from error
@@ -192,13 +192,7 @@ class Folder:
                 raise NotWritable(_LINKED)
 
     def _sync(self, folder: str) -> None:
-        if os.name == "nt":  # NTFS journals its directories; they cannot be opened
-            return
-        fd = os.open(f"{self.root}/{folder}", _ENTER)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_folder(self.root / folder)
 
 
 def _enter(name: str, above: int) -> int:

@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 
 import xxhash
 
+from dicomhaul.durable import sync_folder
 from dicomhaul.errors import DamagedError, DiskFull, LandingError, NotWritable
 from dicomhaul.land.digests import Hasher, hasher_for
 from dicomhaul.model import Check, Partial, Stated
@@ -280,6 +281,8 @@ class Writer(threading.Thread):
         assert stated is not None  # noqa: S101 - it is kept
         assert stated.etag is not None  # noqa: S101 - likewise
         os.fsync(part.fd)
+        if not part.noted_bytes:
+            sync_folder(self._staging)  # its name, too
         partial = Partial(stated.stem, stated.etag, part.name, part.size_bytes, part.hash.digest())
         part.noted_bytes = part.size_bytes
         self._noted(Note(part.series_id, stated.stem, partial))

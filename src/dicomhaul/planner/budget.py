@@ -110,7 +110,7 @@ class Budgets:
 
 
 def _used(names: Collection[str], ledger: Path | None, day: str) -> dict[str, int]:
-    if not names or ledger is None or not ledger.is_file():
+    if not names or ledger is None or not Ledger.is_there(ledger):
         return {}
     with closing(Ledger.open(ledger, read_only=True)) as there:
         return {name: there.quota_used(name, day) for name in names}

@@ -5,7 +5,6 @@ What is resolved where: `idc` on IDC's index, `server` on a DICOMweb server; bot
 
 import os
 import sys
-import threading
 from dataclasses import replace
 
 import anyio
@@ -19,12 +18,13 @@ from dicomhaul.planner.request import REPLY_JSON, REQUEST_JSON, Failed, PlanRequ
 from dicomhaul.planner.routing import Router
 from dicomhaul.planner.server import plan_on_server
 from dicomhaul.planner.sheet import Sheet
+from dicomhaul.record.lifeline import end_with_parent
 
 
 def main() -> int:
     """Answer one request from standard input on standard output."""
     request = REQUEST_JSON.validate_json(sys.stdin.buffer.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         summary = _answer(request)
     except HaulError as error:
@@ -33,13 +33,6 @@ def main() -> int:
         return 1
     _say(Reply(summary=summary))
     return 0
-
-
-def _end_with_parent() -> None:
-    # Not by sys.stdin: a thread that waits in there makes Python abort when the process ends.
-    while os.read(0, 4096):  # ends when nobody holds the other side any more
-        pass
-    os._exit(1)
 
 
 def _say(reply: Reply) -> None:

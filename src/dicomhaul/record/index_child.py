@@ -1,4 +1,8 @@
-"""Writes a destination's index, in a process of its own: `python -m dicomhaul.record.index_child LEDGER INDEX`."""
+"""Writes a destination's index, in a process of its own: `python -m dicomhaul.record.index_child LEDGER INDEX`.
+
+Its standard input is a pipe whose other end the run holds: one that outlived its run would write into what the next
+run's is writing.
+"""
 
 import sys
 from contextlib import closing
@@ -7,11 +11,13 @@ from pathlib import Path
 from dicomhaul.errors import HaulError
 from dicomhaul.record.index_parquet import write_index
 from dicomhaul.record.ledger import Ledger
+from dicomhaul.record.lifeline import end_with_parent
 
 
 def main() -> int:
     """Write the index; a failure is one line on stderr and exit 1."""
     ledger_path, index_path = map(Path, sys.argv[1:3])
+    end_with_parent()
     try:
         with closing(Ledger.open(ledger_path, read_only=True)) as ledger:
             write_index(ledger.iter_files(), index_path)

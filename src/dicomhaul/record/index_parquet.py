@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from dicomhaul.durable import sync_folder
 from dicomhaul.errors import DiskFull, NotWritable
 from dicomhaul.land.folder import instance_file, instance_path
 from dicomhaul.model import Check
@@ -46,6 +47,7 @@ def write_index(rows: Iterable[FileRow], path: Path) -> int:
                 file.flush()
                 os.fsync(file.fileno())
             staged.replace(path)
+            sync_folder(path.parent)
         finally:
             staged.unlink(missing_ok=True)
     except OSError as error:

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -52,11 +52,8 @@ class Ledger(LedgerReader):
         except OSError as error:
             raise LedgerError(f"the ledger {path} cannot be used: {error.strerror}") from error
         with guard(path):
-            uri = f"{path.absolute().as_uri()}?{_mode(path, read_only=read_only)}"
-            db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
+            db = _connect(path, read_only=read_only)
             try:
-                db.execute(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
-                db.execute("PRAGMA trusted_schema=OFF")  # the file may be somebody else's, triggers and views included
                 db.execute("PRAGMA temp_store=FILE")
                 db.execute("PRAGMA cache_size=-8192")
                 # A file of some bytes may be new, too: a process that died here had switched it to WAL and no more.
@@ -73,6 +70,17 @@ class Ledger(LedgerReader):
                 db.close()
                 raise
             return cls(db, path)
+
+    @classmethod
+    def is_there(cls, path: Path) -> bool:
+        """Say whether there is a ledger at `path`. A file that a process has made, and died, is none.
+
+        Raises LedgerError where that cannot be told.
+        """
+        if not path.is_file():
+            return False
+        with guard(path), closing(_connect(path, read_only=True)) as db:
+            return not _is_blank(db)
 
     def close(self) -> None:
         """Close the file. A WAL is merged into it."""
@@ -351,6 +359,14 @@ class Ledger(LedgerReader):
 
 def _is_among(names: list[str], chosen: Collection[str]) -> bool:
     return bool(names) and all(name in chosen for name in names)
+
+
+def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?{_mode(path, read_only=read_only)}"
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
+    db.execute(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
+    db.execute("PRAGMA trusted_schema=OFF")  # the file may be somebody else's, triggers and views included
+    return db
 
 
 def _is_blank(db: sqlite3.Connection) -> bool:
