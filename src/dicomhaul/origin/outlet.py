@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from asyncio import sleep
 from typing import cast
 
 from aiohttp import web
@@ -59,7 +60,7 @@ class Outlet:
             else:
                 self._left -= len(piece)
         if isinstance(self._fault, f.Slow) and self._left is None:
-            self._entry.fault = self._fault.do
+            self._note()
             await self.flush()
             await self._drip(piece, self._fault.bytes_per_s)
             return
@@ -74,9 +75,7 @@ class Outlet:
 
     async def break_off(self) -> None:
         """Do what the fault says, now, and raise BrokenOffError. Slow goes on."""
-        if self._fault is None:
-            return
-        self._entry.fault = self._fault.do
+        self._note()
         match self._fault:
             case f.Cut(reset=reset):
                 await break_connection(self._request, reset=reset)
@@ -90,6 +89,7 @@ class Outlet:
         """Send what comes before the fault, let it strike, and return the rest of the piece."""
         last, rest = piece[: self._left], piece[self._left :]
         self._left = None
+        self._note()
         if isinstance(self._fault, f.Cut) and self._fault.torn_chunk:
             await self.flush()
             self._tear(last)
@@ -98,6 +98,11 @@ class Outlet:
             await self.flush()
         await self.break_off()
         return rest
+
+    def _note(self) -> None:
+        # Before what the client can see, so that whoever has seen it finds it in the journal.
+        if self._fault is not None:
+            self._entry.fault = self._fault.do
 
     def _tear(self, last: bytes) -> None:
         # aiohttp writes no chunk that is not whole.
@@ -110,7 +115,7 @@ class Outlet:
         step = max(1, int(bytes_per_s * _SLOW_STEP_S))
         for at in range(0, len(piece), step):
             await self._hand_over(piece[at : at + step])
-            await asyncio.sleep(step / bytes_per_s)
+            await sleep(step / bytes_per_s)
 
     def _take(self) -> bytes:
         whole = b"".join(self._gathered)
@@ -194,7 +199,7 @@ async def break_connection(request: web.Request, *, reset: bool) -> None:
         transport.close()
         return
     while transport.get_write_buffer_size() and not transport.is_closing():  # noqa: ASYNC110 - nothing tells when
-        await asyncio.sleep(_DRAINED_STEP_S)
+        await sleep(_DRAINED_STEP_S)
     abort(transport)
 
 
