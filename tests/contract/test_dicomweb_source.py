@@ -85,7 +85,7 @@ async def test_a_ladder_is_climbed_once() -> None:
             for _ in range(2):
                 await source.exchange(SERIES, MemorySink(SERIES, (), {}))
                 await source.exchange(ONE, MemorySink(ONE, (), {}))
-        statuses = [entry.status for entry in origin.requests]
+    statuses = [entry.status for entry in origin.requests]  # the origin has ended, and all of its entries with it
     assert statuses[-2:] == [200, 200]
     assert set(statuses) <= {200, 400}
 

@@ -205,6 +205,32 @@ async def test_silence_is_found_out(data: bytes) -> None:
             await body(direct)
 
 
+async def test_a_drip_is_silence() -> None:
+    """Each byte by itself is some news; ten of them in all the time that silence is allowed are none."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n"
+    async with (
+        direct_to(lambda _: Reply(head, later=bytes(10), then="hang")) as (direct, _),
+        await direct.get("/a", {}) as answer,
+    ):
+        heard_at = answer._connection.heard_at
+        assert len(await answer.content.readany()) == 10
+        assert answer._connection.heard_at == heard_at
+        answer._connection.look(heard_at + 1.0)
+        with pytest.raises(TimedOut, match="gone silent"):
+            await answer.content.readany()
+
+
+async def test_a_kib_is_news() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n"
+    async with (
+        direct_to(lambda _: Reply(head, later=bytes(1024), then="hang")) as (direct, _),
+        await direct.get("/a", {}) as answer,
+    ):
+        answer._connection.heard_at = 0.0
+        assert await answer.content.readany()
+        assert answer._connection.heard_at > 0.0
+
+
 async def test_interim_answers_do_not_come_for_ever() -> None:
     one = b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 1_000 + b"\r\n\r\n"
     async with direct_to(lambda _: Reply(one * 100, then="hang")) as (direct, _):

@@ -1,9 +1,11 @@
 """The session against real sockets."""
 
+import gzip
 import json
 import logging
 import re
 import socket
+import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -44,7 +46,7 @@ SECRET = "dXNlcjpodW50ZXIyLW5ldmVyLXNob3c="
 
 @pytest.fixture(params=["dicomweb", "bucket"], autouse=True)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """All of this holds whoever sends the requests: aiohttp, or for buckets `net.direct`."""
+    """All of this holds for either kind of host."""
     kind = str(request.param)
     monkeypatch.setitem(globals(), "KIND", kind)
     return kind
@@ -245,6 +247,27 @@ async def test_what_breaks_after_connecting_is_disconnected(reply: Reply, text: 
     assert isinstance(error, RetryableError)
     assert error.connected
     assert re.search(text, str(error))
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "Deflate"])
+async def test_a_coding_that_nobody_asked_for_is_undone(coding: str) -> None:
+    packed = zlib.compress(b"[1]") if coding == "Deflate" else gzip.compress(b"[1]")
+    reply = ok(packed, Content_Encoding=coding, Content_Type="application/json")
+    async with open_loopback(lambda _: reply) as server, session_at(server.url()) as (session, _):
+        async with session.get("studies", accept="*/*") as response:
+            assert await response.read_json() == [1]
+
+
+@pytest.mark.parametrize(
+    ("packed", "kind"),
+    [
+        (gzip.compress(bytes(50_000_000)), Unsupported),
+        (gzip.compress(bytes(1000))[:-9], Truncated),
+        (b"[1]", Truncated),
+    ],
+)
+async def test_a_coding_that_cannot_be_undone(packed: bytes, kind: type[HaulError]) -> None:
+    await failure(lambda _: ok(packed, Content_Encoding="gzip"), kind)
 
 
 async def test_a_body_that_ends_with_the_connection_has_no_stated_end() -> None:

@@ -16,6 +16,7 @@ Rules of this module:
 * A connection is used again if its answer was taken to the end, the server lets it, and nothing came behind it. A used
   one that the server closes instead of answering is replaced once.
 * Silence is looked for in turns, not by a timer for each request: it is found out within a quarter more than allowed.
+  Less than a KiB in all that time is silence, too, or a server that drips would hold a slot for ever.
 * Headers are bounded, all of an answer's together.
 """
 
@@ -39,6 +40,7 @@ _BUFFER_BYTES: Final = 256 * 1024  # what one turn takes from a connection at mo
 _ENOUGH_BYTES: Final = _BUFFER_BYTES - (16 << 10)  # no record of TLS is longer than what is left then
 _BLANK_LINE: Final = b"\r\n\r\n"
 _NOT_NOW: Final = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_HEARD_BYTES: Final = 1024  # less than this is as good as nothing
 _HELD_BYTES: Final = 256 * 1024  # of a body that nobody has taken yet; beyond, the connection is not read
 
 
@@ -136,8 +138,8 @@ class _Connection:
     """One connection, with at most one answer under way; also the callbacks of its parser."""
 
     __slots__ = (
-        "_answer", "_bypass", "_field_bytes", "_fields", "_left", "_loop", "_over", "_parsed", "_parser", "_paused",
-        "_pool", "_reusable", "_sock", "_unsent", "_writing", "heard_at", "lost",
+        "_answer", "_bypass", "_field_bytes", "_fields", "_heard_bytes", "_left", "_loop", "_over", "_parsed",
+        "_parser", "_paused", "_pool", "_reusable", "_sock", "_unsent", "_writing", "heard_at", "lost",
     )  # fmt: skip
 
     def __init__(self, pool: "Direct", loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
@@ -156,7 +158,8 @@ class _Connection:
         self._paused = False
         self._unsent = b""
         self._writing = False
-        self.heard_at = 0.0  # when something came, or was asked
+        self.heard_at = 0.0  # when enough had come, or was asked
+        self._heard_bytes = 0  # since then
         self.lost = False
         loop.add_reader(sock.fileno(), self._on_readable)
 
@@ -165,7 +168,7 @@ class _Connection:
         self._parser = httptools.HttpResponseParser(self)
         self._over = self._reusable = self._bypass = False
         self._field_bytes = self._parsed = 0
-        self.heard_at = self._loop.time()
+        self._heard_now()
         answer = self._answer = Answer(self, self._loop)
         self._unsent = request
         self._send()
@@ -175,8 +178,12 @@ class _Connection:
         """There is room for more of the body."""
         if self._paused and not self.lost:
             self._paused = False
-            self.heard_at = self._loop.time()
+            self._heard_now()
             self._loop.add_reader(self._sock.fileno(), self._on_readable)
+
+    def _heard_now(self) -> None:
+        self.heard_at = self._loop.time()
+        self._heard_bytes = 0
 
     def done(self, answer: Answer, *, whole: bool) -> None:
         """Nobody waits for this answer any more; told twice, it may be another's turn already."""
@@ -244,8 +251,9 @@ class _Connection:
         if self._over:
             self._reusable = False
             return
-        if answer.status:  # interim answers (1xx) are no news of this one
-            self.heard_at = self._loop.time()
+        self._heard_bytes += len(data)
+        if answer.status and self._heard_bytes >= _HEARD_BYTES:  # interim answers (1xx) are no news of this one
+            self._heard_now()
         try:
             if not answer.status:
                 data = self._feed_head(answer, data)
@@ -329,6 +337,7 @@ class _Connection:
         status = self._parser.get_status_code()
         if status >= 200 and self._answer is not None and not self._over:
             self._reusable = bool(self._parser.should_keep_alive())
+            self._heard_now()
             self._answer.take_head(status, CIMultiDict(self._fields))
 
     def on_body(self, body: bytes) -> None:

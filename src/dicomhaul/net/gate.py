@@ -7,8 +7,7 @@ all alike and first come first served; who waits holds no slot.
 Deciding is done in `pace` and `breaker`; this module only waits, counts and tells.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import anyio
@@ -47,6 +46,23 @@ class GateStatistics:
     probing: bool  # the host fails: one request at a time
 
 
+class _Slot:
+    """A class and not a generator, which costs twice as much: every request holds one."""
+
+    __slots__ = ("_gate", "_probe")
+
+    def __init__(self, gate: "Gate") -> None:
+        self._gate = gate
+        self._probe = False
+
+    async def __aenter__(self) -> float:
+        began_at, self._probe = await self._gate.enter()
+        return began_at
+
+    async def __aexit__(self, *_: object) -> None:
+        self._gate.leave(probe=self._probe)
+
+
 class Gate:
     """The gate of one host.
 
@@ -78,22 +94,27 @@ class Gate:
         self._cuts_in_a_row = 0
         self._stopped: SourceError | None = None
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[float]:
+    def slot(self) -> AbstractAsyncContextManager[float]:
         """Hold the right to run one request; gives when it began. Raises SourceError once the source is given up."""
-        async with self._turn:
-            await self._wait_until_free()
-            began_at = self._clock.monotonic()
-            self._pace.began(began_at)
-            self._running += 1
-            probe = self._breaker.is_open
-            self._probes += probe
-        try:
-            yield began_at
-        finally:
-            self._running -= 1
-            self._probes -= probe
-            self._wake()
+        return _Slot(self)
+
+    async def enter(self) -> tuple[float, bool]:
+        """Wait for a slot and take it; returns when it began, and whether it is a probe. See `slot`."""
+        if self._turn.locked() or self._obstacle() is not None:
+            async with self._turn:
+                await self._wait_until_free()
+        began_at = self._clock.monotonic()
+        self._pace.began(began_at)
+        self._running += 1
+        probe = self._breaker.is_open
+        self._probes += probe
+        return began_at, probe
+
+    def leave(self, *, probe: bool) -> None:
+        """Give a slot back."""
+        self._running -= 1
+        self._probes -= probe
+        self._wake()
 
     def answered(self) -> None:
         """Any HTTP response came."""
@@ -144,18 +165,21 @@ class Gate:
         )
 
     async def _wait_until_free(self) -> None:
-        while True:
-            self._raise_if_stopped()
-            now = self._clock.monotonic()
-            wait_s = max(self._closed_until - now, self._pace.wait_s(now))
-            full = self._running >= self._at_once() or (self._breaker.is_open and self._probes > 0)
-            if wait_s <= 0.0 and not full:
-                return
+        while (wait_s := self._obstacle()) is not None:
             self._changed = anyio.Event()
-            if full:
+            if wait_s <= 0.0:
                 await self._changed.wait()
             else:
                 await self._sleep_or_change(wait_s)
+
+    def _obstacle(self) -> float | None:
+        """Return None if a request may begin now, 0.0 if a slot must come free first, else the seconds to wait."""
+        self._raise_if_stopped()
+        if self._running >= self._at_once() or (self._breaker.is_open and self._probes > 0):
+            return 0.0
+        now = self._clock.monotonic()
+        wait_s = max(self._closed_until - now, self._pace.wait_s(now))
+        return wait_s if wait_s > 0.0 else None
 
     def _at_once(self) -> int:
         fed = None if self._line is None else self._line.most_at_once()

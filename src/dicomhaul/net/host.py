@@ -87,7 +87,13 @@ class Host:
         failures = Failures()
 
         async def once(number: int) -> T:
-            async with self._admitted(label, number, size_bytes), self.gate.slot() as began_at:
+            if self.quota is None:
+                return await in_slot(number)
+            async with self._admitted(self.quota, label, number, size_bytes):
+                return await in_slot(number)
+
+        async def in_slot(number: int) -> T:
+            async with self.gate.slot() as began_at:
                 try:
                     result = await call(number)
                 except HaulError as error:
@@ -107,11 +113,7 @@ class Host:
         return await self._retry.run(once, failures, on_retry=on_retry)
 
     @asynccontextmanager
-    async def _admitted(self, label: str, number: int, size_bytes: int | None) -> AsyncIterator[None]:
-        quota = self.quota
-        if quota is None:
-            yield
-            return
+    async def _admitted(self, quota: Quota, label: str, number: int, size_bytes: int | None) -> AsyncIterator[None]:
         try:
             ticket = await quota.admit(size_bytes, self._read_usage if self.profile.quota.usage_path else None)
         except HaulError as error:

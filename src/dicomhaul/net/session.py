@@ -15,6 +15,7 @@ What it does not: try again (`retry`), wait for its turn (`gate`).
 import json
 import re
 import sys
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import MappingProxyType
@@ -41,6 +42,8 @@ JSON_LIMIT_BYTES = 64 * 1024 * 1024  # a page of 50,000 instances (Google's larg
 _HEADER_BYTES = 64 * 1024  # aiohttp's 8 KiB is less than some Warning and CSP headers
 _READ_BYTES = 64 * 1024  # aiohttp holds twice as much of a body; more was measured to gain nothing
 _PLAIN_PATH = re.compile(r"[0-9A-Za-z._/-]+\Z")
+_INFLATED = frozenset({"gzip", "x-gzip", "deflate"})
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _REDIRECTS = 5
 _REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
 _GRACE_S = 0.05  # transports need a moment after close, or Python warns of unclosed ones
@@ -83,18 +86,40 @@ class Response:
         return _Chunks(self._raw.content, self._host, self._line, self._charge)
 
     async def read(self, limit_bytes: int) -> bytes:
-        """Return the whole body. Raises Unsupported if it is longer than `limit_bytes`; else as `iter_chunks`."""
+        """Return the whole body, without what gzip or zlib has made of it.
+
+        Raises Unsupported if it is longer than `limit_bytes`, Truncated if it cannot be inflated; else as
+        `iter_chunks`.
+        """
         pieces: list[bytes] = []
         left = limit_bytes
         async for chunk in self.iter_chunks():
             left -= len(chunk)
             if left < 0:
-                raise Unsupported(
-                    f"{self._host} answers with more than {limit_bytes:,} bytes where less was expected",
-                    status=self.status,
-                )
+                raise self._too_long(limit_bytes)
             pieces.append(chunk)
-        return b"".join(pieces)
+        return self._decoded(b"".join(pieces), limit_bytes)
+
+    def _decoded(self, body: bytes, limit_bytes: int) -> bytes:
+        """Undo the coding of a server that sends one although none was asked for (RFC 9110 section 8.4)."""
+        coding = self.headers.get("Content-Encoding", "identity").strip().lower()
+        if coding not in _INFLATED or not body:
+            return body
+        inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
+        try:
+            body = inflater.decompress(body, limit_bytes + 1)
+        except zlib.error:
+            raise Truncated(f"{self._host} answers with {coding} that is none") from None
+        if len(body) > limit_bytes:
+            raise self._too_long(limit_bytes)
+        if not inflater.eof:
+            raise Truncated(f"{self._host} answers with {coding} that is cut")
+        return body
+
+    def _too_long(self, limit_bytes: int) -> Unsupported:
+        return Unsupported(
+            f"{self._host} answers with more than {limit_bytes:,} bytes where less was expected", status=self.status
+        )
 
     async def read_json(self, limit_bytes: int = JSON_LIMIT_BYTES) -> Any:
         """Return the body read as JSON; None for 204 and for an empty body.
@@ -145,6 +170,36 @@ class _Chunks:
         if self._line.limited:
             await self._line.passed(len(chunk))
         return chunk
+
+
+class _Get:
+    """One GET, as an `async with`. A class and not a generator, which costs twice as much."""
+
+    __slots__ = ("_any_status", "_charge", "_open", "_raw", "_session")
+
+    def __init__(
+        self,
+        session: "Session",
+        open_raw: Callable[[], Awaitable[_Raw]],
+        charge: Callable[[int], None] | None,
+        *,
+        any_status: bool,
+    ) -> None:
+        self._session = session
+        self._open = open_raw
+        self._charge = charge
+        self._any_status = any_status
+        self._raw: _Raw | None = None
+
+    async def __aenter__(self) -> Response:
+        raw = self._raw = await self._open()
+        if raw.status >= 300 and not self._any_status:
+            await self._session.refuse(raw)
+        return self._session.response(raw, self._charge)
+
+    async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036 - the answers below take them as they are
+        if self._raw is not None:
+            await self._raw.__aexit__(*error)
 
 
 class Session:
@@ -207,25 +262,23 @@ class Session:
             HaulError: any other status, as `verdict.error_for_status` has it.
         """
         sent = {**headers, "Accept": accept}
-        return self._get(lambda: self._open(path, params, sent), self._charge, any_status=any_status)
+        return _Get(self, lambda: self._open(path, params, sent), self._charge, any_status=any_status)
 
     def get_from_root(self, path: str, *, accept: str) -> AbstractAsyncContextManager[Response]:
         """GET `path`, which begins with a slash, from the host itself, wherever below it the base URL lies.
 
         What it brings is charged to nobody. Otherwise as `get`.
         """
-        return self._get(lambda: self._send(path, {"Accept": accept}), None, any_status=False)
+        return _Get(self, lambda: self._send(path, {"Accept": accept}), None, any_status=False)
 
-    @asynccontextmanager
-    async def _get(
-        self, open_raw: Callable[[], Awaitable[_Raw]], charge: Callable[[int], None] | None, *, any_status: bool
-    ) -> AsyncIterator[Response]:
-        raw = await open_raw()
-        async with raw:
-            if raw.status >= 300 and not any_status:
-                await _drop_body(raw)
-                raise error_for_status(raw.status, raw.headers, self._profile, now_s=self._clock.now(), host=self._host)
-            yield Response(raw, self._host, self._line, charge)
+    def response(self, raw: _Raw, charge: Callable[[int], None] | None) -> Response:
+        """Wrap an answer that is given to whoever asked."""
+        return Response(raw, self._host, self._line, charge)
+
+    async def refuse(self, raw: _Raw) -> NoReturn:
+        """Raise what the verdict makes of a refusal."""
+        await _drop_body(raw)
+        raise error_for_status(raw.status, raw.headers, self._profile, now_s=self._clock.now(), host=self._host)
 
     async def _open(self, path: str, params: Sequence[tuple[str, str]], headers: Mapping[str, str]) -> _Raw:
         if path.startswith("/") or "://" in path or "?" in path or "#" in path or ".." in path:
@@ -253,8 +306,7 @@ class Session:
     async def _follow(self, target: str, headers: Mapping[str, str], authorization: str | None) -> _Raw:
         """Ask the host, and go where its answers lead."""
         raw = await self._ask_host(target, headers, authorization)
-        location = raw.headers.get("Location")
-        if raw.status not in _REDIRECT_STATUS or location is None:
+        if raw.status not in _REDIRECT_STATUS:
             return raw
         url = self._url(target)
         seen = {url}
@@ -388,6 +440,7 @@ async def open_session(
             sock_read=limits.stall_timeout_s,
         ),
         read_bufsize=_READ_BYTES,
+        auto_decompress=False,  # `Response.read` does it, within bounds
         max_line_size=_HEADER_BYTES,
         max_field_size=_HEADER_BYTES,
         trust_env=False,  # it would send what ~/.netrc holds

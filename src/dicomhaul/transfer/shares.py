@@ -1,10 +1,25 @@
 """Bounds that several series of one lane share: how many exchanges they want together, how many bytes they gather."""
 
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import anyio
+
+
+class _Held:
+    """A class and not a generator, which costs twice as much: every object of a bucket holds one."""
+
+    __slots__ = ("_count", "_shares")
+
+    def __init__(self, shares: "Shares", count: int) -> None:
+        self._shares = shares
+        self._count = count
+
+    async def __aenter__(self) -> None:
+        await self._shares.take(self._count)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._shares.give_back(self._count)
 
 
 class Shares:
@@ -19,18 +34,24 @@ class Shares:
         self._free = total
         self._waiting: deque[tuple[int, anyio.Event]] = deque()
 
-    @asynccontextmanager
-    async def of(self, count: int) -> AsyncIterator[None]:
+    def of(self, count: int) -> AbstractAsyncContextManager[None]:
         """Hold `count` shares, or all there are."""
-        count = min(max(1, count), self._total)
+        return _Held(self, min(max(1, count), self._total))
+
+    async def take(self, count: int) -> None:
+        """Wait for `count` shares, at most all there are, and take them."""
         if self._waiting or count > self._free:
             await self._wait(count)
         else:
             self._free -= count
-        try:
-            yield
-        finally:
-            self._give_back(count)
+
+    def give_back(self, count: int) -> None:
+        """Give `count` shares back, and to whoever waits for them."""
+        self._free += count
+        while self._waiting and self._waiting[0][0] <= self._free:
+            wanted, event = self._waiting.popleft()
+            self._free -= wanted
+            event.set()
 
     async def _wait(self, count: int) -> None:
         entry = count, anyio.Event()
@@ -39,15 +60,8 @@ class Shares:
             await entry[1].wait()
         except BaseException:
             if entry[1].is_set():
-                self._give_back(count)
+                self.give_back(count)
             else:
                 self._waiting.remove(entry)
-                self._give_back(0)  # who stood behind may fit now
+                self.give_back(0)  # who stood behind may fit now
             raise
-
-    def _give_back(self, count: int) -> None:
-        self._free += count
-        while self._waiting and self._waiting[0][0] <= self._free:
-            wanted, event = self._waiting.popleft()
-            self._free -= wanted
-            event.set()
