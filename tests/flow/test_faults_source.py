@@ -2,22 +2,20 @@
 as few requests as it takes to know.
 """
 
-import datetime as dt
 import re
 import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import trustme
 
 from dicomhaul.model import State
 from dicomhaul.net.breaker import FIRST_CONTACT_ROUNDS
-from dicomhaul.origin import Catalog, Entry, Rule, Stall, Status, synthetic_catalog
+from dicomhaul.origin import Catalog, Entry, Rule, Stall, Status, make_identity, synthetic_catalog
 from dicomhaul.origin.faults import Action
+from dicomhaul.origin.tls import Certificate
 from dicomhaul.source.stranger import SERIES_DOWN
 from support.command import Ended, Word, run_command
 from support.destination import assert_recorded, expected_tree, has_ledger, read_ledger, read_series_states, read_tree
@@ -53,21 +51,11 @@ def unknown_name() -> Iterator[Source]:
 
 
 @contextmanager
-def tls_origin(folder: Path, certificate: str) -> Iterator[Source]:
+def tls_origin(folder: Path, certificate: Certificate) -> Iterator[Source]:
     """An origin with a certificate of an authority that is written to `ca.pem`."""
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    past = dt.datetime(2001, 1, 1, tzinfo=dt.UTC)
-    match certificate:
-        case "expired":
-            leaf = authority.issue_cert("127.0.0.1", not_before=past, not_after=past.replace(year=2002))
-        case "for another name":
-            leaf = authority.issue_cert("pacs.example")
-        case _:
-            leaf = authority.issue_cert("127.0.0.1")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    leaf.configure_cert(context)
-    with origin_thread(CATALOG, tls=context) as origin:
+    identity = make_identity(certificate)
+    (folder / "ca.pem").write_text(identity.authority_pem, encoding="ascii")
+    with origin_thread(CATALOG, tls=identity.context) as origin:
         yield Source(origin.url, origin.requests)
 
 
@@ -132,16 +120,30 @@ def test_a_source_that_cannot_be_reached(fault: str, tmp_path: Path) -> None:
     assert_goes_on(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("certificate", "reason"),
-    [("expired", "certificate .* is not accepted: .*expired"), ("for another name", r"not valid for '127\.0\.0\.1'")],
-)
-def test_a_certificate_that_is_not_to_be_accepted(certificate: str, reason: str, tmp_path: Path) -> None:
+CERTIFICATES: dict[Certificate, str] = {
+    "expired": "certificate .* is not accepted: .*expired",
+    "not_yet": "certificate .* is not accepted: .*not yet valid",
+    "other_name": r"not valid for '127\.0\.0\.1'",
+    "untrusted": "certificate .* is not accepted: .*--ca-file",
+}
+
+
+@pytest.mark.parametrize("certificate", CERTIFICATES)
+def test_a_certificate_that_is_not_to_be_accepted(certificate: Certificate, tmp_path: Path) -> None:
     with tls_origin(tmp_path, certificate) as source:
         ended = pull(tmp_path, source.url, "--ca-file", tmp_path / "ca.pem")
         assert source.requests == []
-    assert_stopped(ended, tmp_path / "dest", reason)
+    assert_stopped(ended, tmp_path / "dest", CERTIFICATES[certificate])
     assert ended.json["requests"] <= AT_ONCE
+
+
+def test_a_certificate_that_is_right(tmp_path: Path) -> None:
+    """So that it is the certificate which the others are refused for."""
+    with tls_origin(tmp_path, "good") as source:
+        ended = pull(tmp_path, source.url, "--ca-file", tmp_path / "ca.pem")
+        assert len(source.requests) == len(ROWS)
+    assert (ended.code, ended.json["state"]) == (0, "complete")
+    assert read_tree(tmp_path / "dest") == expected_tree(CATALOG)
 
 
 def test_a_host_that_accepts_and_keeps_silent(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import ssl
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urljoin
@@ -24,7 +24,7 @@ def origin_thread(
     rules: Sequence[Rule] = (),
     seed: int = 0,
     tls: ssl.SSLContext | None = None,
-    authorization: str | None = None,
+    authorization: str | Collection[str] | None = None,
 ) -> Iterator[Origin]:
     """Serve from a thread with a loop of its own. `Origin.requests` may be read from the test's thread."""
     opened = serve(
