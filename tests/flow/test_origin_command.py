@@ -1,6 +1,7 @@
 """`dicomhaul origin` as a process: its first lines are URLs, it serves, and it stops when it is told to."""
 
 import json
+import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -55,6 +56,18 @@ def test_all_of_idc_with_profiles(tmp_path: Path) -> None:
     assert usage["bytes_used"] == 0
 
 
+def test_tls_and_a_credential(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    words = ("--tls", "good", "--tls-authority", str(authority), "--authorization", "Bearer a")
+    with origin_process("qin_pet_phantom", *words) as url:
+        trusting = ssl.create_default_context(cafile=authority)
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{url}/studies", timeout=60, context=trusting)
+        request = urllib.request.Request(f"{url}/studies", headers={"Authorization": "Bearer a"})
+        with urllib.request.urlopen(request, timeout=60, context=trusting) as response:
+            assert len(json.load(response)) == 4
+
+
 def test_a_folder_as_a_bucket(tmp_path: Path) -> None:
     file = get_testdata_file("CT_small.dcm", download=False)
     (tmp_path / "one.dcm").write_bytes(Path(str(file)).read_bytes())
@@ -72,6 +85,9 @@ def test_a_folder_as_a_bucket(tmp_path: Path) -> None:
         (["--quota", "5"], "--quota is the proxy's"),
         (["--play", "proxy", "--profiles", "/nowhere/at/all"], "/nowhere/at/all is no folder"),
         (["--profiles", "."], "--profiles belongs to IDC's origins"),
+        (["--tls-authority", "/tmp/ca.pem"], "--tls-authority goes with --tls"),
+        (["--tls", "good", "--tls-authority", "/nowhere/ca.pem"], "cannot write /nowhere/ca.pem"),
+        (["--play", "bucket", "--authorization", "Bearer x"], "--authorization is for a DICOMweb server"),
         (["--style", "nobody"], "no style is called 'nobody'"),
     ],
 )

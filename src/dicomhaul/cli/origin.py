@@ -62,12 +62,11 @@ def origin(
         raise ConfigError("origin serves either TARGETs or --folder")
     if profiles is not None and (play == "dicomweb" or not profiles.is_dir()):
         raise ConfigError(f"{profiles} is no folder" if play != "dicomweb" else "--profiles belongs to IDC's origins")
+    context = stage.context()
     if folder is not None:
         holdings = _held_in(folder)
     else:
         holdings = _made_up(tuple(targets or ()), max_instance_bytes=max_instance_bytes, mixed=mixed)
-
-    context = stage.context()
 
     async def run() -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:

@@ -67,7 +67,7 @@ def _location(request: web.Request, entry: Entry, fault: f.Redirect) -> str:
 
 
 async def _flood(request: web.Request, entry: Entry, fault: f.Flood) -> web.StreamResponse:
-    headers: Mapping[str, str] = {"Content-Type": _type_of(fault.before), **fault.headers}
+    headers: Mapping[str, str] = {"Content-Type": _type_of(fault.before or fault.unit), **fault.headers}
     response = web.StreamResponse(status=fault.status, headers=headers)
     response.enable_chunked_encoding()
     await response.prepare(request)

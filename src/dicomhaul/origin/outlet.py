@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+import sys
 from asyncio import sleep
 from typing import cast
 
@@ -12,6 +13,10 @@ from dicomhaul.origin import faults as f
 from dicomhaul.origin.answer import Answer, cut_out, gzipped, misread
 from dicomhaul.origin.journal import Entry
 from dicomhaul.origin.ranges import Span
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 _GATHER_BYTES = 256 * 1024
 _SLOW_STEP_S = 0.1
@@ -191,16 +196,28 @@ def _response(answer: Answer, fault: f.Struck | None) -> web.StreamResponse:
 
 
 async def break_connection(request: web.Request, *, reset: bool) -> None:
-    """Close the connection: with a FIN after all that was written, or with a RST as soon as the system has it all."""
+    """Close the connection: with a FIN after all that was written, or with a RST once the client's system has it."""
     transport = request.transport
     if transport is None:
         return
     if not reset:
         transport.close()
         return
-    while transport.get_write_buffer_size() and not transport.is_closing():  # noqa: ASYNC110 - nothing tells when
+    # Nobody tells when the last byte has been acknowledged.
+    while not transport.is_closing() and (  # noqa: ASYNC110 - see above
+        transport.get_write_buffer_size() or _unacknowledged_bytes(transport)
+    ):
         await sleep(_DRAINED_STEP_S)
     abort(transport)
+
+
+def _unacknowledged_bytes(transport: asyncio.BaseTransport) -> int:
+    # Only Linux tells (SIOCOUTQ, tcp(7)). Elsewhere a RST may overtake what lies in the kernel.
+    if sys.platform != "linux":
+        return 0
+    sock: socket.socket = transport.get_extra_info("socket")
+    answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def abort(transport: asyncio.BaseTransport) -> None:

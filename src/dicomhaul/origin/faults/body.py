@@ -37,9 +37,9 @@ class Struck(Table):
 class Cut(Struck):
     """Break the connection: after so many bytes of the body, or (None) before the status line.
 
-    `reset` breaks it with a TCP RST, which may overtake bytes already sent (not on the same machine, where they have
-    arrived before); otherwise all of them arrive, then a FIN. `torn_chunk`: the last chunk of a chunked body announces
-    one byte more than comes; otherwise the cut lies between two chunks.
+    `reset` breaks it with a TCP RST, otherwise it is a FIN; either way these bytes arrive before. (A RST waits until
+    the other side has acknowledged them, where the origin runs on Linux; elsewhere it may overtake some.) `torn_chunk`:
+    the last chunk of a chunked body announces one byte more than comes; otherwise the cut lies between two chunks.
     """
 
     do: Literal["cut"] = "cut"
