@@ -5,14 +5,15 @@ An input is the plan of a template and of the values of two series; its bytes st
 * A template is refused with ConfigError, in one line, or every folder that it gives is harmless: below the
   destination, each component such that ext4, APFS and NTFS take it, none of them dicomhaul's own.
 * Two values that differ stay two, also where one of them is what the other becomes.
-* Of two series whose Series Instance UIDs differ, each has a folder of its own where the UID has a component to itself.
+* Of two series whose Series Instance UIDs differ each has a folder of its own, whatever stands around the UID and
+  whether or not the filesystem tells capitals from small letters; so has each of two instances a name.
 """
 
 import unicodedata
 from pathlib import PurePosixPath, PureWindowsPath
 
 from dicomhaul.errors import ConfigError
-from dicomhaul.land.layout import FIELDS, IDC_LAYOUT, PLAIN_LAYOUT, Layout, parse_layout, safe_value
+from dicomhaul.land.layout import FIELDS, IDC_LAYOUT, MISSING, PLAIN_LAYOUT, Layout, apart, parse_layout, safe_value
 from dicomhaul.model import is_identifier
 from fuzz.script import Script
 from fuzz.target import Target
@@ -26,7 +27,9 @@ _NASTY = (
     *("\u2024\u2024", "COM\xb9", "\ufb01", "K\u212a", "\u1e9e", "a.", "a ", "a...", "\u200b", "\ufeff", "com1"),
     *("lpt9.txt", "conin$", "CLOCK$"),
 )  # fmt: skip
+_MISSING = frozenset({"", MISSING})
 _PATIENTS = parse_layout("{PatientID}/{SeriesInstanceUID}")
+_OF_UIDS = ("1", "2", "a", "A", "con", "CT", "_", "-", "ab", "Ab", ".1", "1.2", "UNKNOWN", "b")
 _PIECES = (*(f"{{{name}}}" for name in FIELDS), *(f"%{name}" for name in FIELDS[:6]), "/", "/", "_", "-", "x", ".", " ")
 
 
@@ -43,13 +46,7 @@ def check(data: bytes) -> None:
         return
     folder = _folder(script, layout, "1.2.3")
     _check_harmless(folder)
-    if "{SeriesInstanceUID}" in template.split("/"):
-        assert folder != _folder(script, layout, "1.2.4")
-    name = f"{one}.dcm"
-    if is_identifier(one):
-        assert len(PurePosixPath(folder, name).parts) == len(PurePosixPath(folder).parts) + 1
-        assert name.isascii()
-        assert len(name) <= 68
+    _check_apart(script, layout)
 
 
 def _template(script: Script) -> str:
@@ -79,9 +76,31 @@ def _check_values(one: str, other: str) -> None:
     assert len(safe.encode()) <= 100
     # What a value is rewritten to, or what stands in its place, may be the very value that somebody else has.
     for twin in {other, safe, f"_{one}", _PATIENTS.folder([one, "1"]).split("/")[0]}:
-        if one and twin != one:
+        if one not in _MISSING and twin not in _MISSING and twin != one:
             assert safe != safe_value(twin), (one, twin)
             assert _PATIENTS.folder([one, "1"]) != _PATIENTS.folder([twin, "1"]), (one, twin)
+
+
+def _check_apart(script: Script, layout: Layout) -> None:
+    one, other = _uid(script), _uid(script)
+    for uid in (one, other):
+        assert is_identifier(uid), uid
+        name = f"{apart(uid)}.dcm"
+        assert PurePosixPath("/dest", name).parts == ("/", "dest", name), name
+        assert name.isascii(), name
+        assert len(name) < 100, name
+        assert not PureWindowsPath(name).is_reserved(), name
+    if one != other:
+        assert apart(one).casefold() != apart(other).casefold()
+        folders = {_folder(script, layout, uid) for uid in (one, other)}
+        folded = {unicodedata.normalize("NFC", folder.casefold()) for folder in folders}
+        assert len(folded) == 2, (layout.template, one, other, folders)
+
+
+def _uid(script: Script) -> str:
+    if script.flag():
+        return f"1.{script.number(0, 3)}.{script.number(0, 99)}"
+    return "".join(script.pick(_OF_UIDS) for _ in range(script.number(1, 8))).strip(".-_") or "1"
 
 
 def _check_harmless(folder: str) -> None:

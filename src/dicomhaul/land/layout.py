@@ -75,8 +75,8 @@ def safe_value(value: str) -> str:
     """
     if _HARMLESS.match(value):  # nearly all there are, a million times over
         return value
-    clean = _UNSAFE.sub("_", unicodedata.normalize("NFC", value))
-    clean = "".join(ch for ch in clean if ch.isprintable()).strip(". ")
+    clean = "".join(ch for ch in _UNSAFE.sub("_", value) if ch.isprintable())
+    clean = unicodedata.normalize("NFC", clean).strip(". ")
     raw = clean.encode("utf-8", "ignore")
     if clean == value and value and len(raw) <= _MAX_VALUE_BYTES and not _REWRITTEN.search(value):
         return value
@@ -92,10 +92,10 @@ def apart(name: str) -> str:
     characters they are, bit by bit. Real UIDs have none. What Windows reserves begins with an underscore, as no
     identifier does.
     """
-    if name == name.lower():
-        return f"_{name}" if _RESERVED.match(name) else name
-    capitals = sum(1 << at for at, char in enumerate(name) if char.isupper())
-    return f"{name}~{capitals:08x}"  # too long for a short name
+    if name != name.lower():
+        capitals = sum(1 << at for at, char in enumerate(name) if char.isupper())
+        name = f"{name}~{capitals:08x}"  # too long for a short name
+    return f"_{name}" if _RESERVED.match(name) else name
 
 
 @dataclass(frozen=True, slots=True)

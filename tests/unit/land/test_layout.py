@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dicomhaul.errors import ConfigError
-from dicomhaul.land.layout import FIELDS, IDC_LAYOUT, MISSING, PLAIN_LAYOUT, Layout, parse_layout, safe_value
+from dicomhaul.land.layout import FIELDS, IDC_LAYOUT, MISSING, PLAIN_LAYOUT, Layout, apart, parse_layout, safe_value
 from dicomhaul.model import is_identifier, is_uid
 
 NASTY = (
@@ -84,6 +84,7 @@ def test_what_is_harmless_stays_as_it_is(value: str) -> None:
 
 @given(st.text(max_size=300))
 @example("/" + "x" * 94)
+@example("e\u200b\u0301")  # composed only once what stands between is gone
 def test_a_safe_value_is_harmless_and_no_value_of_another(value: str) -> None:
     safe = safe_value(value)
     assert safe == value or safe_value(safe) != safe
@@ -178,3 +179,7 @@ def test_what_is_no_identifier(text: str) -> None:
 @pytest.mark.parametrize("text", ["1.2.840", "0", "d41d8cd98f00b204e9800998ecf8427e", "a-b_c.d", "x" * 64])
 def test_what_real_archives_hold(text: str) -> None:
     assert is_identifier(text)
+
+
+def test_a_reserved_name_with_capitals_names_no_file() -> None:
+    assert apart("Con.1").startswith("_Con.1~")
