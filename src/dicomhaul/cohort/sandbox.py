@@ -1,7 +1,8 @@
 """DuckDB behind glass: reads the tables of a shelf, and nothing else, whatever the SQL says.
 
 SQL can come from a shared job file. It must be a single SELECT without table functions; it can open no file but the
-tables', write none, reach no network, load no extension, see no Python variable, and change none of these settings.
+tables', write none, reach no network, load no extension, see no Python variable, and change none of these settings. How
+long it may take, and how much memory outside DuckDB's own account, is for the process to bound: `planner.child`.
 """
 
 import json
@@ -18,6 +19,7 @@ from dicomhaul.cohort.tables import Shelf
 from dicomhaul.errors import CohortError
 
 _MEMORY_LIMIT = "400MB"  # of the 700 MB that the planning process may take
+_MOST_DEPTH = 250  # of an expression; binding takes the cube of it
 _TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series"})
 _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 
@@ -42,6 +44,7 @@ class Sandbox:
             config={
                 "threads": min(os.cpu_count() or 1, 4),
                 "memory_limit": _MEMORY_LIMIT,
+                "max_expression_depth": _MOST_DEPTH,
                 "temp_directory": "",  # no spill files: the default is a folder where the user happens to stand
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
@@ -88,7 +91,10 @@ class Sandbox:
             rows = self.db.execute(f"SELECT json_serialize_sql({quoted(sql)})").fetchall()
         except duckdb.Error as error:
             raise CohortError(f"{what}: {one_line(error)}") from None
-        tree = json.loads(rows[0][0])
+        try:
+            tree = json.loads(rows[0][0])
+        except RecursionError:
+            raise CohortError(f"{what} is nested too deeply") from None
         if len(statements) != 1 or tree["error"]:
             kind = "condition" if what == "--where" else "SELECT statement"
             raise CohortError(f"{what} takes one single {kind}")
@@ -128,13 +134,15 @@ class Sandbox:
 
 
 def _table_functions(tree: Any) -> Iterator[str]:
-    if isinstance(tree, dict):
-        if tree.get("type") == "TABLE_FUNCTION":
-            yield tree["function"]["function_name"].lower()
-        tree = list(tree.values())
-    if isinstance(tree, list):
-        for branch in tree:
-            yield from _table_functions(branch)
+    waiting = [tree]
+    while waiting:  # not by recursion: the tree is as deep as somebody else made it
+        branch = waiting.pop()
+        if isinstance(branch, dict):
+            if branch.get("type") == "TABLE_FUNCTION":
+                yield branch["function"]["function_name"].lower()
+            waiting.extend(branch.values())
+        elif isinstance(branch, list):
+            waiting.extend(branch)
 
 
 def one_line(error: duckdb.Error) -> str:

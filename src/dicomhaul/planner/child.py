@@ -6,13 +6,15 @@ What is resolved where: `idc` on IDC's index, `server` on a DICOMweb server; bot
 import os
 import sys
 from dataclasses import replace
+from typing import Final
 
 import anyio
 
 from dicomhaul.cohort.locked import check_lock_option
-from dicomhaul.errors import ConfigError, HaulError, QuotaExhausted
+from dicomhaul.errors import CohortError, ConfigError, HaulError, QuotaExhausted
 from dicomhaul.land.layout import BASE_FIELDS, parse_layout
 from dicomhaul.plan.estimate import Summary
+from dicomhaul.planner.bounds import bound_process
 from dicomhaul.planner.budget import Budgets
 from dicomhaul.planner.request import REPLY_JSON, REQUEST_JSON, Failed, PlanRequest, Reply
 from dicomhaul.planner.routing import Router
@@ -20,11 +22,16 @@ from dicomhaul.planner.server import plan_on_server
 from dicomhaul.planner.sheet import Sheet
 from dicomhaul.record.lifeline import end_with_parent
 
+_SQL_LIMIT_S: Final = 900.0
+_TOO_LONG: Final = "planning with --sql or --where takes more than a quarter of an hour, and is given up"
+
 
 def main() -> int:
     """Answer one request from standard input on standard output."""
     request = REQUEST_JSON.validate_json(sys.stdin.buffer.readline())
     end_with_parent()
+    if request.query.sql is not None or request.query.where is not None:
+        bound_process(_SQL_LIMIT_S, lambda: _say(Reply(failed=Failed(CohortError.__name__, _TOO_LONG, 0.0))))
     try:
         summary = _answer(request)
     except HaulError as error:

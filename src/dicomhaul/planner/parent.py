@@ -60,5 +60,7 @@ async def _converse(process: Process, request: PlanRequest, on_progress: Callabl
         raise last.failed.as_error()
     if last is None or last.summary is None:
         why = "".join(complaint).strip().splitlines()
-        raise CohortError(f"planning ended early (exit {process.returncode}): {why[-1] if why else 'it said nothing'}")
+        # Of a traceback only the kind of the error: its text may quote what a server sent.
+        kind = why[-1].partition(":")[0][:80] if why else "it said nothing"
+        raise CohortError(f"planning ended early (exit {process.returncode}): {kind}")
     return last.summary
