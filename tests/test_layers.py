@@ -52,6 +52,7 @@ ROOMS: Final = (
 # Library -> the modules that may import it, each alone or with everything in it.
 HOMES: Final = {
     "aiofiles": ("origin",),
+    "aiohappyeyeballs": ("net.dial",),
     "aiohttp": ("net.session", "net.foreign", "origin"),
     "azure": ("net.auth.azure",),
     "defusedxml": ("wire.listing",),

@@ -96,11 +96,6 @@ def credentials_of(spec: SourceSpec, *, environ: Mapping[str, str], clock: Clock
     )
 
 
-def open_line(options: HaulOptions, clock: Clock) -> Line:
-    """Return the line that the bodies of all hosts pass, slowed down as the options say."""
-    return Line(clock=clock, rate_at=None if options.bandwidth is None else options.bandwidth.rate_at)
-
-
 def at_once_at(spec: SourceSpec, concurrency: int | None) -> int:
     """The largest number of exchanges that a source may see at a time."""
     return concurrency or spec.profile.limits.concurrency_max

@@ -20,7 +20,7 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 
-from dicomhaul import build, forecasting, run
+from dicomhaul import forecasting, run
 from dicomhaul.config.options import HaulOptions
 from dicomhaul.config.source import IDC, Connection, Location, Sources, SourceSpec, resolve_sources
 from dicomhaul.destination import layout_of, naming_of
@@ -29,7 +29,7 @@ from dicomhaul.events import Event, Observer, SeriesLanded, Tally
 from dicomhaul.forecasting import Measured
 from dicomhaul.model import Query, Shard
 from dicomhaul.net.clock import SystemClock
-from dicomhaul.net.host import Host
+from dicomhaul.net.line import Line
 from dicomhaul.plan.estimate import Summary
 from dicomhaul.plan.forecast import Forecast
 from dicomhaul.planner.parent import plan
@@ -41,6 +41,8 @@ from dicomhaul.report import LandedSeries, Report
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from dicomhaul.net.host import Host
 
 T = TypeVar("T")
 Words = str | Iterable[str]
@@ -192,7 +194,8 @@ class Hauler:
         self._observers = [observer]
         self._clock = SystemClock()
         self._tally = Tally()
-        self._line = build.open_line(self._options, self._clock)
+        bandwidth = self._options.bandwidth
+        self._line = Line(clock=self._clock, rate_at=None if bandwidth is None else bandwidth.rate_at)
         self._entered = False
         self._hosts: dict[tuple[str | None, ...], tuple[Host, AsyncExitStack]] = {}
         self._turn = anyio.Lock()  # one run at a time: `stop` means it, and its report counts what it did alone
@@ -403,11 +406,13 @@ class Hauler:
         for observer in self._observers:
             observer(event)
 
-    async def _open_host(self, spec: SourceSpec) -> Host:
+    async def _open_host(self, spec: SourceSpec) -> "Host":
         key = (spec.word, spec.profile_word, spec.base_url)
         if key not in self._hosts:
             if not self._entered:
                 raise ConfigError("a Hauler is a context manager: use it in `async with Hauler(...) as hauler:`")
+            from dicomhaul import build  # noqa: PLC0415 - as in `run`
+
             stack = AsyncExitStack()
             host = await stack.enter_async_context(
                 build.open_source_host(

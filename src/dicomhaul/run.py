@@ -7,8 +7,10 @@ haul                                                            [build, transfer
 index.parquet, in a child process; report                       [record]
 """
 
+import asyncio
 import dataclasses
 import hashlib
+import importlib
 import json
 import subprocess
 import sys
@@ -17,12 +19,11 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.to_thread
 
-from dicomhaul import build
 from dicomhaul.cohort.lock import LockHeader, is_lock, lock_mark
 from dicomhaul.cohort.locked import check_lock_option, lock_target
 from dicomhaul.config.options import QUERY_JSON, HaulOptions
@@ -33,7 +34,6 @@ from dicomhaul.events import Noticed, Observer, Planned, Tally
 from dicomhaul.land.folder import instance_path
 from dicomhaul.land.layout import IDC_LAYOUT, PLAIN_LAYOUT, parse_layout
 from dicomhaul.model import Query, Routing, Shard, Work
-from dicomhaul.net.host import Host
 from dicomhaul.net.line import Line
 from dicomhaul.plan.estimate import shortage
 from dicomhaul.plan.route import route, traits_of
@@ -45,6 +45,9 @@ from dicomhaul.record.place import place_of
 from dicomhaul.record.reader import CohortRow, LandedRow
 from dicomhaul.record.relock import lacks_digests, locked_rows, making_lock, new_header, write_lock_from_ledger
 from dicomhaul.report import INDEX_NAME, LandedSeries, Report, RunState
+
+if TYPE_CHECKING:
+    from dicomhaul.net.host import Host
 
 _INDEX, _STALE = "index", "stale"  # in the ledger's meta; `merge` and `plan_again` make it stale
 _INDEX_CHILD: Final = "dicomhaul.record.index_child"
@@ -59,7 +62,7 @@ class Surroundings:
     clock: Clock
     observer: Observer
     tally: Tally
-    open_host: Callable[[SourceSpec], Awaitable[Host]]
+    open_host: Callable[[SourceSpec], Awaitable["Host"]]
     line: Line
 
 
@@ -292,6 +295,8 @@ class _Run:
         if known is not None and not searches(source):
             return known
         name = cohort_name(query)
+        # What moves bytes takes a third of a second to load: the other core has time for that now.
+        loading = asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "dicomhaul.build")
         summary = await plan(
             PlanRequest(
                 query=query,
@@ -303,6 +308,7 @@ class _Run:
             ),
             self._found,
         )
+        await loading
         for note in summary.notes:
             self._world.observer(Noticed(note))
         return next(cohort.id for cohort in ledger.cohorts() if cohort.fingerprint == mark)
@@ -334,6 +340,8 @@ class _Run:
         self._finished = True
 
     async def _transfer(self, source: Sources) -> None:
+        from dicomhaul import build  # noqa: PLC0415 - loaded while the planner was at work
+
         world = self._world
         hosts = {spec.name: (spec, await world.open_host(spec)) for spec in source.specs}
         stopped = {spec.name: self._down[spec.base_url] for spec in source.specs if spec.base_url in self._down}
