@@ -20,8 +20,6 @@ from dicomhaul.record.lock import exclusive
 from dicomhaul.record.place import Place, place_of, shard_folder, shards_at
 from dicomhaul.record.recovery import recover
 
-# A full check reads every page; beyond this size only the pages in use are found out.
-_CHECKED_LEDGER_BYTES: Final = 64 * 1024 * 1024
 _LAYOUT: Final = "layout"
 _NAME_BY: Final = "name_by"
 _SOP: Final = "sop"
@@ -162,8 +160,7 @@ def _locked(dest: Path, state_dir: Path | None, shard: Shard | None) -> Iterator
 def _opened(folder: Folder, place: Place, state_dir: Path | None, shard: Shard | None) -> Iterator[Destination]:
     ledger = Ledger.open(place.ledger, wal=place.wal)
     try:
-        if place.ledger.stat().st_size <= _CHECKED_LEDGER_BYTES:
-            ledger.check()
+        ledger.check()
         if state_dir is not None:
             _check_belongs(ledger, folder)
         yield Destination(folder, place, ledger, recover(ledger, folder), shard)

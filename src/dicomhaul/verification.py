@@ -88,6 +88,7 @@ def verify(
     checked = checked if checked is not None else Checked()
     findings: list[Finding] = []
     with closing(Ledger.open(find_place(root, state_dir, shard).ledger, read_only=True)) as ledger:
+        ledger.check()
         for finding in verify_tree(root, _expected(ledger), checked=checked):
             if shard is not None and finding.problem is Problem.FOREIGN:
                 continue  # another shard's

@@ -137,6 +137,7 @@ def cite(dest: str | os.PathLike[str], *, state_dir: Path | None = None, shard: 
     place = find_place(Path(dest), state_dir, shard)
     strangers = 0
     with closing(Ledger.open(place.ledger, read_only=True)) as ledger:
+        ledger.check()
 
         def held() -> Iterator[Held]:
             nonlocal strangers

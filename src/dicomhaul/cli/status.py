@@ -43,6 +43,7 @@ def status(
         _show_shards(dest, state_dir, shards, as_json=as_json)
     place = find_place(dest, state_dir, None if shard is None else parse_shard(shard))
     with closing(Ledger.open(place.ledger, read_only=True)) as ledger:
+        ledger.check()
         standing = ledger.standing()
         cohorts = ledger.cohorts()
         failures = list(ledger.iter_failures(*(cohort.id for cohort in cohorts)))
@@ -100,6 +101,7 @@ def _show_shards(dest: Path, state_dir: Path | None, shards: "list[Shard]", *, a
     begun: set[Shard] = set()
     for shard in shards:
         with closing(Ledger.open(place_of(dest, state_dir, shard).ledger, read_only=True)) as ledger:
+            ledger.check()
             standing = ledger.standing()
             cohorts = ledger.cohorts()
             failed = list(ledger.iter_failures(*(cohort.id for cohort in cohorts)))

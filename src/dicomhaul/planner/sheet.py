@@ -142,4 +142,5 @@ class Sheet:
         if present is None or not present.is_file():
             return {}
         with closing(Ledger.open(present, read_only=True)) as ledger:
+            ledger.check()
             return {(study, series): revision for study, series, revision, whole in ledger.landed_series() if whole}

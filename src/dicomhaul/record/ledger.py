@@ -24,6 +24,7 @@ from dicomhaul.record.states import Move
 _APPLICATION_ID: Final = 0x64686C31  # "dhl1"
 _VERSION: Final = 2
 _JOURNALS: Final = ("-wal", "-shm", "-journal")
+_CHECKED_BYTES: Final = 1 << 30  # ten million instances: in 3 s
 _REROUTED: Final = 10_000  # series in memory at a time
 
 
@@ -101,9 +102,17 @@ class Ledger(LedgerReader):
                 raise
 
     def check(self) -> None:
-        """Read the whole file. Raises LedgerError if a page is damaged."""
+        """Read the whole file, up to a size, and hold each index against its table. Raises LedgerError for a damage.
+
+        A page that was lost and reads as zeros, or as another one, makes no query fail: they would just find less.
+        """
         with guard(self.path):
-            (result,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+            pages, page_bytes = (
+                self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
+            )
+            if pages * page_bytes > _CHECKED_BYTES:
+                return
+            (result,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
         if result != "ok":
             raise LedgerError(f"the ledger {self.path} is damaged: {str(result).splitlines()[-1]}")
 
