@@ -38,6 +38,8 @@ from dicomhaul.net.foreign import error_for
 _HEADER_BYTES: Final = 64 * 1024
 _BUFFER_BYTES: Final = 256 * 1024  # what one turn takes from a connection at most
 _ENOUGH_BYTES: Final = _BUFFER_BYTES - (16 << 10)  # no record of TLS is longer than what is left then
+_HEAD_BYTES: Final = 4 * 1024  # looked through at once for the end of a head, which nearly always is shorter
+_MOST_BARREN: Final = 256 * 1024  # a head with its interim answers, or what stands between the bytes of a body
 _BLANK_LINE: Final = b"\r\n\r\n"
 _NOT_NOW: Final = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _HEARD_BYTES: Final = 1024  # less than this is as good as nothing
@@ -138,8 +140,8 @@ class _Connection:
     """One connection, with at most one answer under way; also the callbacks of its parser."""
 
     __slots__ = (
-        "_answer", "_bypass", "_field_bytes", "_fields", "_heard_bytes", "_left", "_loop", "_over", "_parsed",
-        "_parser", "_paused", "_pool", "_reusable", "_sock", "_unsent", "_writing", "heard_at", "lost",
+        "_answer", "_barren", "_bypass", "_field_bytes", "_fields", "_heard_bytes", "_left", "_loop", "_over",
+        "_parsed", "_parser", "_paused", "_pool", "_reusable", "_sock", "_unsent", "_writing", "heard_at", "lost",
     )  # fmt: skip
 
     def __init__(self, pool: "Direct", loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
@@ -151,6 +153,7 @@ class _Connection:
         self._fields: list[tuple[str, str]] = []
         self._field_bytes = 0
         self._parsed = 0  # of the body, by the parser
+        self._barren = 0  # bytes that were no body, one after the other
         self._bypass = False  # the rest of the body is nothing but bytes: the parser would only copy them
         self._left: int | None = None  # how many of them; None: until the connection ends
         self._over = False  # the answer's end has come
@@ -167,7 +170,7 @@ class _Connection:
         """Send a request; its answer follows."""
         self._parser = httptools.HttpResponseParser(self)
         self._over = self._reusable = self._bypass = False
-        self._field_bytes = self._parsed = 0
+        self._field_bytes = self._parsed = self._barren = 0
         self._heard_now()
         answer = self._answer = Answer(self, self._loop)
         self._unsent = request
@@ -239,11 +242,12 @@ class _Connection:
         except OSError as problem:
             error = problem
         if size:
-            self._received(bytes(buffer[:size]))
+            self._received(buffer[:size])
         if (ended or error is not None) and not self.lost:
             self._end(error)
 
-    def _received(self, data: bytes) -> None:
+    def _received(self, view: memoryview) -> None:
+        """Take what came; `view` is the next answer's in a moment, whichever connection that comes on."""
         answer = self._answer
         if answer is None:  # nobody asked for it
             self.close()
@@ -251,35 +255,47 @@ class _Connection:
         if self._over:
             self._reusable = False
             return
-        self._heard_bytes += len(data)
+        self._heard_bytes += len(view)
         if answer.status and self._heard_bytes >= _HEARD_BYTES:  # interim answers (1xx) are no news of this one
             self._heard_now()
         try:
             if not answer.status:
-                data = self._feed_head(answer, data)
+                view = self._feed_head(answer, view)
             if self._bypass:
-                self._take_plain(answer, data)
-            elif data:
-                self._parser.feed_data(data)
+                self._take_plain(answer, bytes(view))
+            elif view:
+                self._feed_chunks(view)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade, ValueError):
             self._fail(Disconnected(f"{self._pool.place.name} does not answer in HTTP, or not as it should"))
 
-    def _feed_head(self, answer: Answer, data: bytes) -> bytes:
+    def _feed_head(self, answer: Answer, view: memoryview) -> memoryview:
         """Have the parser read as far as the blank line, and return what lies behind it."""
-        while data and not answer.status:
-            end = data.find(_BLANK_LINE) + len(_BLANK_LINE)
-            if end < len(_BLANK_LINE):
-                end = len(data)
-            self._parser.feed_data(data[:end])
-            data = data[end:]
+        while view and not answer.status:
+            head = bytes(view[:_HEAD_BYTES])
+            end = head.find(_BLANK_LINE) + len(_BLANK_LINE)
+            if end >= len(_BLANK_LINE):
+                head = head[:end]
+            self._barren += len(head)
+            if self._barren > _MOST_BARREN:  # the parser keeps a header's value until it ends
+                raise ValueError("too much of a head")
+            self._parser.feed_data(head)
+            view = view[len(head) :]
         if answer.status and not self._over and "Transfer-Encoding" not in answer.headers:
             self._bypass = True
             length = answer.headers.get("Content-Length")
             self._left = None if length is None else int(length) - self._parsed
-        elif self._over and data:
+        elif self._over and view:
             self._reusable = False
-            return b""
-        return data
+            return view[:0]
+        return view
+
+    def _feed_chunks(self, view: memoryview) -> None:
+        """More of a chunked body, which has to go on: trailers, which the parser keeps, and extensions are bounded."""
+        before = self._parsed
+        self._parser.feed_data(view)
+        self._barren = 0 if self._parsed > before else self._barren + len(view)
+        if self._barren > _MOST_BARREN:
+            raise ValueError("too much beside a body")
 
     def _take_plain(self, answer: Answer, data: bytes) -> None:
         """More of a body that is not chunked; what lies behind its end is not looked at."""
