@@ -15,7 +15,7 @@ from pathlib import Path
 from fuzz.mutate import iter_mutations
 from fuzz.target import CORPUS, NAMES, load, seeds
 
-_INPUT_TIMEOUT_S = 60
+_INPUT_TIMEOUT_S = 600
 
 
 def main() -> int:

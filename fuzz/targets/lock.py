@@ -11,6 +11,7 @@ An input is the content of a lock. Then it is read once more, as the plan of a l
 import io
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from dicomhaul.cohort.lock import Lock, LockedSeries, LockHeader, looks_locked, open_lock, write_lock
@@ -87,8 +88,18 @@ def _check_made(script: Script) -> None:
     if rows:
         at = script.number(1, len(lines) - 1)
         assert _read(b"".join(lines[:at] + lines[at + 1 :])) is None
-        assert _read(b"".join(lines[:at] + lines[at - (at > 1) :])) is None or at == 1
+        _check_twice(header, rows, rows[at - 1])
         assert _read(b"".join(lines)[: -script.number(2, len(lines[-1]))]) is None
+
+
+def _check_twice(header: LockHeader, rows: list[LockedSeries], row: LockedSeries) -> None:
+    for wrong in (sorted([row, *rows], key=lambda each: each.key), [*rows, row]):
+        try:
+            _written(replace(header, series=len(wrong)), wrong)
+        except CohortError as error:
+            assert "not in the order of their UIDs, each once" in str(error), error
+        else:
+            raise AssertionError(wrong)
 
 
 def _row(script: Script) -> LockedSeries:
