@@ -117,14 +117,11 @@ def test_a_source_that_cannot_be_reached(fault: str, tmp_path: Path) -> None:
     assert_stopped(ended, tmp_path / "dest", reason)
     # Who is asked first fails together; after that, one probes.
     assert FIRST_CONTACT_ROUNDS <= ended.json["requests"] <= AT_ONCE + FIRST_CONTACT_ROUNDS - 1
-    assert_goes_on(tmp_path)
 
 
 CERTIFICATES: dict[Certificate, str] = {
     "expired": "certificate .* is not accepted: .*expired",
-    "not_yet": "certificate .* is not accepted: .*not yet valid",
     "other_name": r"not valid for '127\.0\.0\.1'",
-    "untrusted": "certificate .* is not accepted: .*--ca-file",
 }
 
 
@@ -154,7 +151,6 @@ def test_a_host_that_accepts_and_keeps_silent(tmp_path: Path) -> None:
         asked = len(source.requests)
     assert_stopped(ended, tmp_path / "dest", r"is down: 127\.0\.0\.1:\d+ has gone silent")
     assert asked <= AT_ONCE + FIRST_CONTACT_ROUNDS - 1
-    assert_goes_on(tmp_path)
 
 
 def test_a_source_that_answers_html_to_everything(tmp_path: Path) -> None:
@@ -177,7 +173,6 @@ def test_a_source_that_wants_credentials(tmp_path: Path) -> None:
         ended = pull(tmp_path, source.url)
         assert 1 <= len(source.requests) <= AT_ONCE
     assert_stopped(ended, tmp_path / "dest", r"401 \(Unauthorized\): it wants credentials")
-    assert_goes_on(tmp_path)
 
 
 # While the cohort is resolved by a search, the same are fatal: there is nothing yet to go on with.
