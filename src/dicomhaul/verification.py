@@ -89,6 +89,7 @@ def verify(
     findings: list[Finding] = []
     with closing(Ledger.open(find_place(root, state_dir, shard).ledger, read_only=True)) as ledger:
         ledger.check()
+        cohorts = ledger.asked_for()
         for finding in verify_tree(root, _expected(ledger), checked=checked):
             if shard is not None and finding.problem is Problem.FOREIGN:
                 continue  # another shard's
@@ -99,7 +100,6 @@ def verify(
             for finding in verify_deep(root, _instances(ledger, wrong)):
                 findings.append(finding)
                 found(finding)
-        cohorts = ledger.cohorts()
         absent = () if shard is not None else tuple(absent_shards(cohorts))
         failures = list(ledger.iter_failures(*(cohort.id for cohort in cohorts)))
         failures += ledger.name_instances(

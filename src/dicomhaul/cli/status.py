@@ -44,8 +44,8 @@ def status(
     place = find_place(dest, state_dir, None if shard is None else parse_shard(shard))
     with closing(Ledger.open(place.ledger, read_only=True)) as ledger:
         ledger.check()
+        cohorts = ledger.asked_for()
         standing = ledger.standing()
-        cohorts = ledger.cohorts()
         failures = list(ledger.iter_failures(*(cohort.id for cohort in cohorts)))
         last = ledger.last_run()
         parts = [(cohort, ledger.standing(cohort.id)) for cohort in cohorts]

@@ -166,6 +166,13 @@ class LedgerReader:
             )
             return [CohortRow._make(row) for row in rows]
 
+    def asked_for(self) -> list[CohortRow]:
+        """As `cohorts`. Raises LedgerError where there are none: of those, all would be complete."""
+        cohorts = self.cohorts()
+        if not cohorts:
+            raise LedgerError(f"the ledger {self.path} holds no cohort; nothing was pulled here")
+        return cohorts
+
     def amount_planned(self, cohort_id: int) -> Amount:
         """Add up what a run of this cohort will ask for; less what is there of series that were begun."""
         with guard(self.path):
