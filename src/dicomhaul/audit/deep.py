@@ -8,6 +8,7 @@ instance.
 Messages name the kind of an error and never its text, which may quote patient data.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -21,9 +22,16 @@ from typing import Any, NamedTuple
 
 from dicomhaul.audit.findings import Checked, Finding, Problem
 from dicomhaul.errors import HaulError
+from dicomhaul.model import is_uid
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 _TASK_FILES = 32
 _DEFER_BYTES = 1 << 20
+_MEMORY_BYTES = 4 << 30  # of a worker: more is a file that grows when it is parsed
 
 
 _UID_NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
@@ -85,6 +93,11 @@ def verify_deep(
 def _start_worker() -> None:
     # Ctrl-C reaches the whole process group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.disable()  # pydicom quotes values in what it logs
+    if resource is not None:  # a deflated data set is inflated whole, whatever it comes to
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        most = _MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(hard, _MEMORY_BYTES)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
 def _parse_files(dest: str, rows: list[ExpectedInstance]) -> list[Finding]:
@@ -119,7 +132,7 @@ def _parse(dest: str, row: ExpectedInstance) -> tuple[Problem, str] | None:
         return Problem.NOT_DICOM, "it holds no UID"
     for name, value, wanted in zip(_UID_NAMES, found, (row.study, row.series, row.sop), strict=True):
         if value != wanted:
-            return Problem.WRONG_UID, f"its {name} is {value[:64]!r}"
+            return Problem.WRONG_UID, f"its {name} is {value!r}" if is_uid(value) else f"its {name} is no UID"
     return None
 
 

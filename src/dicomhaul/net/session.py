@@ -27,7 +27,7 @@ import anyio
 from yarl import URL
 
 from dicomhaul._version import __version__
-from dicomhaul.errors import Forbidden, HaulError, Truncated, Unauthorized, Unsupported
+from dicomhaul.errors import Forbidden, HaulError, RetryableError, Truncated, Unauthorized, Unsupported
 from dicomhaul.events import Tally
 from dicomhaul.net.dial import Place
 from dicomhaul.net.direct import Answer, Direct
@@ -162,7 +162,7 @@ class _Chunks:
         try:
             chunk = await self._content.readany()
         except FOREIGN as error:
-            raise error_for(error, self._host) from error
+            raise error_for(error, self._host) from None  # its text may quote what the server said
         if not chunk:
             raise StopAsyncIteration
         if self._charge is not None:
@@ -364,7 +364,10 @@ class Session:
                 ssl=self._tls.context(at_home=at_home) if url.scheme == "https" else True,
             )
         except FOREIGN as error:
-            raise error_for(error, self._host if at_home else host_of(url)) from error
+            failed = error_for(error, self._host if at_home else host_of(url))
+            if isinstance(failed, RetryableError) and not at_home:
+                failed.connected = True  # where this resource leads says nothing about the host
+            raise failed from None  # its text may quote what the server said
         if at_home:
             self._on_answer()
         return raw

@@ -12,6 +12,11 @@ from dicomhaul.wire.media_type import parse_media_type
 from dicomhaul.wire.multipart import Framing, MultipartParser, PartHandler
 
 _USELESS = frozenset({"", "*/*", "application/*", "application/octet-stream", "binary/octet-stream"})
+_KNOWN = frozenset(
+    {"text/html", "text/plain", "text/xml", "application/json", "application/xml", "application/problem+json",
+     "application/dicom+json", "application/dicom+xml", "application/zip", "application/pdf", "image/jpeg", "image/png"}
+)  # fmt: skip
+_KINDS = frozenset({"application", "audio", "image", "text", "video"})
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -90,4 +95,12 @@ def framing_for(content_type: str | None, handler: PartHandler, *, trust_lengths
         return SinglePart(handler)
     if media.type in _USELESS or media.type.startswith("multipart/"):
         return Sniffed(handler, trust_lengths=trust_lengths)
-    raise NotDicom(f"the server answered with {media.type[:60]} instead of DICOM")
+    raise NotDicom(f"the server answered with {_named(media.type)} instead of DICOM")
+
+
+def _named(media_type: str) -> str:
+    """Name a media type, if it is one that servers are known to answer with: what they make up could be anything."""
+    if media_type in _KNOWN:
+        return media_type
+    kind = media_type.partition("/")[0]
+    return f"{kind}/…" if kind in _KINDS else "a media type of its own"
