@@ -29,7 +29,8 @@ def main() -> int:
         "--engine", choices=("atheris", "mutations"), default="atheris" if guided else "mutations",
         help="atheris where it is installed",
     )  # fmt: skip
-    parser.add_argument("--findings", type=Path, default=Path(), help="folder for what broke a promise")
+    found = Path(tempfile.gettempdir(), "dicomhaul-fuzz")
+    parser.add_argument("--findings", type=Path, default=found, help="folder for what broke a promise (%(default)s)")
     parser.add_argument("--keep", type=Path, help="folder for the inputs that atheris found worth keeping")
     options = parser.parse_args()
     targets = options.target or list(NAMES)

@@ -4,6 +4,8 @@ import os
 from itertools import islice
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fuzz.mutate import iter_mutations
 from fuzz.target import CORPUS, NAMES, load, seeds
@@ -38,6 +40,15 @@ def test_no_input_breaks_a_promise(name: str) -> None:
         *islice(iter_mutations(corpus, target.words, target.max_bytes, 1), MUTATIONS[name] * TIMES),
     ):
         target.check(data)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "ledger"])  # whose inputs are Hypothesis' own
+@settings(deadline=None, max_examples=60 * TIMES)
+@given(st.data())
+def test_hypothesis_finds_no_input_that_does(name: str, data: st.DataObject) -> None:
+    target = load(name)
+    pieces = st.lists(st.sampled_from(target.words) | st.binary(max_size=8), max_size=30).map(b"".join)
+    target.check(data.draw(pieces | st.binary(max_size=300), label="input"))
 
 
 def test_the_same_seed_makes_the_same_inputs() -> None:
