@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Final
 
 from dicomhaul.config.options import NameBy
-from dicomhaul.durable import make_folders, sync_folder
+from dicomhaul.durable import sync_folder
 from dicomhaul.errors import ConfigError
 from dicomhaul.land.folder import Folder
 from dicomhaul.land.writer import landing_error
 from dicomhaul.model import Shard
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.lock import exclusive
-from dicomhaul.record.place import Place, place_of, shard_folder, shards_at
+from dicomhaul.record.place import Place, make_folder, place_of, shard_folder, shards_at
 from dicomhaul.record.recovery import recover
 
 _LAYOUT: Final = "layout"
@@ -148,10 +148,11 @@ def _locked(dest: Path, state_dir: Path | None, shard: Shard | None) -> Iterator
     folder = Folder(dest, shard_folder(shard))
     folder.prepare()
     place = place_of(dest, state_dir, shard)
-    try:
-        make_folders(place.folder, 0o700)
-    except OSError as error:
-        raise landing_error(error, f"use {place.folder} for the ledger") from error
+    if state_dir is not None:
+        try:
+            make_folder(state_dir, place)
+        except OSError as error:
+            raise landing_error(error, f"use {place.folder} for the ledger") from error
     with exclusive(place.lock):
         yield folder, place
 

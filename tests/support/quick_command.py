@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from support.command import TIMEOUT_S, Ended, Word, ended, environ_with
+
+_TOO_LATE = signal.SIGKILL
+_TICK_S = 0.01
 
 
 class QuickCommands:
@@ -48,7 +52,7 @@ class QuickCommands:
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()
         code = int(self._server.stdout.readline())
-        assert code != -signal.SIGALRM, f"no end after {TIMEOUT_S} s: {words}"
+        assert code != -_TOO_LATE, f"no end after {TIMEOUT_S} s: {words}"
         return ended(code, paths[0].read_bytes(), paths[1].read_bytes())
 
 
@@ -79,13 +83,21 @@ def _serve() -> None:
         if child == 0:
             _become(json.loads(line))
             run()
-        _, status = os.waitpid(child, 0)
-        answers.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        answers.write(f"{_wait(child)}\n")
         answers.flush()
 
 
+def _wait(child: int) -> int:
+    for _ in range(int(TIMEOUT_S / _TICK_S)):  # not by a clock: time in which all of us were stopped does not count
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(_TICK_S)
+    os.kill(child, _TOO_LATE)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 def _become(request: dict[str, Any]) -> None:
-    signal.alarm(TIMEOUT_S)
     os.umask(request["umask"])
     for number, where in ((0, os.devnull), (1, request["stdout"]), (2, request["stderr"])):
         fd = os.open(where, os.O_RDWR if number else os.O_RDONLY)

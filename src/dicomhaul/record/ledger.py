@@ -392,7 +392,11 @@ def _refuse_links(path: Path) -> None:
 
 
 def _keep_private(path: Path) -> None:
-    """Make the file where there is none; one that is there is made private (0600). Raises OSError."""
+    """Make the file where there is none; make it, and what a killed run left beside it, private (0600). Raises OSError."""
+    if os.name != "nt":
+        for journal in (path.with_name(f"{path.name}{end}") for end in _JOURNALS):
+            with suppress(FileNotFoundError, PermissionError):  # as below
+                journal.chmod(0o600)
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | getattr(os, "O_NONBLOCK", 0), 0o600)
     try:
         if os.name != "nt" and os.fstat(descriptor).st_mode & 0o077:

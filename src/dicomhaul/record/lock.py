@@ -53,6 +53,9 @@ def exclusive(path: Path) -> Iterator[None]:
             raise LedgerError(
                 f"another dicomhaul (process {holder}) is at work on this destination; wait for it or stop it"
             ) from None
+        if os.name != "nt" and os.fstat(fd).st_mode & 0o077:
+            with suppress(PermissionError):  # it is not ours, or this filesystem knows no modes
+                os.fchmod(fd, 0o600)
         try:
             os.ftruncate(fd, 0)
             os.write(fd, str(os.getpid()).encode())

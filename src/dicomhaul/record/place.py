@@ -5,11 +5,13 @@ jobs on several machines can fill one destination at the same time, and none see
 """
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import psutil
 
+from dicomhaul.durable import make_folders
 from dicomhaul.errors import NotWritable
 from dicomhaul.land.folder import PRIVATE
 from dicomhaul.model import Shard
@@ -22,6 +24,7 @@ _NETWORK: Final = frozenset(
 
 
 _SHARD_FOLDER: Final = re.compile(r"shard-([1-9][0-9]{0,5})-of-([1-9][0-9]{0,5})\Z")
+_OURS: Final = re.compile(rf"(?:lock|ledger\.sqlite3(?:-wal|-shm|-journal)?)\Z|{_SHARD_FOLDER.pattern}")
 
 
 class Place(NamedTuple):
@@ -45,6 +48,19 @@ def place_of(dest: Path, state_dir: Path | None = None, shard: Shard | None = No
     """Return where the ledger of `dest`, or of one shard, lives: in `DEST/.dicomhaul`, or where the user chose."""
     folder = (state_dir if state_dir is not None else dest / PRIVATE) / shard_folder(shard)
     return Place(folder, wal=filesystem_of(folder) not in _NETWORK)
+
+
+def make_folder(state_dir: Path, place: Place) -> None:
+    """Make the folder that the user chose for the ledger, or that of a shard in it, private (0700). Raises OSError.
+
+    One that is there is made so, too, unless it holds what is none of ours: it is then the user's, for other things as
+    well, and only our files in it are private.
+    """
+    for folder in dict.fromkeys((state_dir, place.folder)):
+        make_folders(folder, 0o700)
+        if folder.stat().st_mode & 0o077 and all(_OURS.match(entry.name) for entry in folder.iterdir()):
+            with suppress(PermissionError):  # it is another user's, or this filesystem knows no modes
+                folder.chmod(0o700)
 
 
 def shard_folder(shard: Shard | None) -> str:
