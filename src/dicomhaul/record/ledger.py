@@ -392,7 +392,7 @@ def _refuse_links(path: Path) -> None:
 
 
 def _keep_private(path: Path) -> None:
-    """Make the file where there is none; make it, and what a killed run left beside it, private (0600). Raises OSError."""
+    """Make the file where there is none; it, and what a killed run left beside it, become private. Raises OSError."""
     if os.name != "nt":
         for journal in (path.with_name(f"{path.name}{end}") for end in _JOURNALS):
             with suppress(FileNotFoundError, PermissionError):  # as below
