@@ -42,7 +42,7 @@ def check(data: bytes) -> None:
     try:
         layout = parse_layout(template)
     except ConfigError as error:
-        assert "\n" not in str(error)
+        assert str(error).isprintable(), error
         return
     folder = _folder(script, layout, "1.2.3")
     _check_harmless(folder)

@@ -240,7 +240,9 @@ class Lock:
         except (ValueError, RecursionError, AttributeError):
             raise self._wrong(1, "not the first line of a lock") from None
         if type(version) is int and version > FORMAT:
-            raise CohortError(f"{self.path} is a lock of version {version}; this dicomhaul reads version {FORMAT}")
+            raise CohortError(
+                f"{self.path} is a lock of version {str(version)[:20]}; this dicomhaul reads version {FORMAT}"
+            )
         return self._checked(_HEADER, line.removeprefix(b"\xef\xbb\xbf"), 1)
 
     def _read_line(self, number: int) -> bytes:
@@ -258,6 +260,8 @@ class Lock:
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             where = ".".join(str(part)[:40] for part in first["loc"][:2])
+            if not where.isprintable():  # a name of the lock's own, which is no message to a terminal
+                where = ascii(where)
             raise self._wrong(number, f"{where}: {first['msg']}" if where else first["msg"]) from None
 
     def _wrong(self, number: int, what: str) -> CohortError:

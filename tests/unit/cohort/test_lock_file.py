@@ -274,6 +274,24 @@ def test_a_later_format_is_named(tmp_path: Path) -> None:
         read(path)
 
 
+@pytest.mark.parametrize("name", ["a\\nb", "\\u001b]0;x", "\\u202e", "x" * 5_000])
+def test_its_own_names_are_no_message(name: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.lock")
+    path.write_text(path.read_text().replace('"query"', f'"{name}":1,"query"'))
+    with pytest.raises(CohortError, match="line 1") as caught:
+        read(path)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert len(message.replace(str(path), "")) < 200
+
+
+def test_a_version_without_end_is_shown_in_part(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    path.write_text('{"dicomhaul_lock":' + "9" * 4_000 + "}\n")
+    with pytest.raises(CohortError, match=r"version 9{20};"):
+        read(path)
+
+
 @pytest.mark.parametrize("order", [(2, 1), (1, 1)])
 def test_its_order_is_checked(order: tuple[int, int], tmp_path: Path) -> None:
     with pytest.raises(CohortError, match=r"line 3: its series are not in the order"):
