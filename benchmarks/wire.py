@@ -1,54 +1,23 @@
 """What taking a multipart body apart costs, with and without skimming each instance, on one core.
 
-    python benchmarks/wire.py
+    python -m benchmarks.wire
 
-Bodies lie in memory and come in chunks of 256 KiB, as aiohttp gives them under load. Instances are made by pydicom with
-about 100 elements. The best of several rounds is printed: other work on the machine only ever makes it slower.
+Bodies lie in memory and come in chunks of 256 KiB, as aiohttp gives them under load. Instances have about 100
+elements. The best of several rounds is printed: other work on the machine only ever makes it slower.
 """
 
-import io
 import time
 from collections.abc import Callable, Mapping
 
-import pydicom
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.data import BOUNDARY, instance
 from dicomhaul.wire.multipart import MultipartParser
 from dicomhaul.wire.part10 import Skimmer
 
 CHUNK = 256 * 1024
-BOUNDARY = "b" * 60
 ROUNDS = 5
-ELEMENTS = 90  # besides the UIDs
-
-
-def instance(pixel_bytes: int) -> bytes:
-    """Make an instance whose Study and Series UID lie behind 60 other elements, with a small nested sequence."""
-    dataset = pydicom.Dataset()
-    dataset.SOPClassUID = MRImageStorage
-    dataset.SOPInstanceUID = "1.2.826.0.1.3680043.8.498.1"
-    for number in range(ELEMENTS):
-        group, element = (0x0009, 0x1001) if number < 60 else (0x0019, 0x1001)
-        dataset.add_new((group, element + number), "LO", f"value {number}")
-    dataset.add_new((0x0009, 0x0010), "LO", "BENCHMARK")
-    dataset.add_new((0x0019, 0x0010), "LO", "BENCHMARK")
-    item = pydicom.Dataset()
-    item.ReferencedSOPClassUID = MRImageStorage
-    item.ReferencedSOPInstanceUID = "1.2.3"
-    item.is_undefined_length_sequence_item = True
-    dataset.ReferencedImageSequence = [item, item]
-    dataset["ReferencedImageSequence"].is_undefined_length = True
-    dataset.StudyInstanceUID = "1.2.826.0.1.3680043.8.498.2"
-    dataset.SeriesInstanceUID = "1.2.826.0.1.3680043.8.498.3"
-    dataset.Rows = dataset.Columns = 64
-    dataset.add_new("PixelData", "OW", bytes(range(256)) * (pixel_bytes // 256))
-    dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    file = io.BytesIO()
-    dataset.save_as(file, enforce_file_format=True)
-    return file.getvalue()
 
 
 def body(part: bytes, count: int, *, lengths: bool) -> bytes:

@@ -1,0 +1,47 @@
+"""Names the machine and everything on it that a figure depends on. No host's name, no path."""
+
+import os
+import platform
+import ssl
+import sys
+from pathlib import Path
+
+import psutil
+
+from benchmarks import origin_nginx, peers
+
+
+def describe() -> dict[str, str]:
+    """Return the machine, by what a reader wants to know of it."""
+    return {
+        "processor": _processor(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "openssl": ssl.OPENSSL_VERSION,
+        "nginx": origin_nginx.version(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of dicomhaul and its peers."""
+    return peers.versions()
+
+
+def room_bytes(folder: Path) -> int:
+    """Return how much fits into `folder`, which may be memory."""
+    return min(psutil.disk_usage(str(folder)).free, psutil.virtual_memory().available)
+
+
+def load() -> float:
+    """Return how many processes wanted to run in the last minute: a figure from a busy machine says little."""
+    return os.getloadavg()[0]
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
