@@ -178,9 +178,7 @@ def test_a_source_that_wants_credentials(tmp_path: Path) -> None:
 # While the cohort is resolved by a search, the same are fatal: there is nothing yet to go on with.
 FATAL = {
     "connection refused": (closed_port, "connection refused"),
-    "DNS failure": (unknown_name, "cannot be looked up"),
     "HTML with 200": (lambda: failing(HTML), "is there a DICOMweb server at this URL"),
-    "401": (lambda: failing(Status(status=401)), "it wants credentials"),
 }
 
 
