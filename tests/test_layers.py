@@ -34,6 +34,7 @@ ROOMS: Final = (
     "report",
     "observe",
     "build",
+    "crew",
     "planner",
     "doctor",
     "run",

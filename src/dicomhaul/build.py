@@ -1,9 +1,16 @@
 """The composition root: the one place where adapters are chosen and put together."""
 
 import itertools
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
-from typing import Final
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
+from pathlib import Path
+from typing import Final, Protocol
 
 import anyio
 import anyio.lowlevel
@@ -15,7 +22,7 @@ from dicomhaul.destination import Destination
 from dicomhaul.errors import SourceError
 from dicomhaul.events import Observer, Tally
 from dicomhaul.land.sink import BATCH_BYTES, Batches, FolderSink, staging_names
-from dicomhaul.land.writer import Writer
+from dicomhaul.land.writer import Note, Staged, Writer
 from dicomhaul.model import Job
 from dicomhaul.net.auth import credentials_for
 from dicomhaul.net.endpoint import Endpoint
@@ -37,6 +44,54 @@ _WRITERS: Final = 4  # fsync waits for the device, not for the processor
 _BATCHES: Final = 6  # in flight, over all exchanges
 _WHOLE_OBJECTS_BYTES: Final = 24 << 20  # of small objects that are under way and not yet handed to a sink
 _GATHERED_BYTES: Final = 12 << 20  # that all exchanges together may hold before they hand over
+
+
+class Teller(Protocol):
+    """Who is told, in this order, what hauls have to say: the recorder, however far away it is. From any thread."""
+
+    def staged(self, batch: list[Staged]) -> None:
+        """These parts are whole, in staging."""
+        ...
+
+    def noted(self, note: Note) -> None:
+        """This is what staging holds of an object that is not whole."""
+        ...
+
+    def stems(self, series_id: int, stems: Mapping[str, str]) -> None:
+        """See `ports.Ledger.note_stems`."""
+        ...
+
+    def wanted(self, series_id: int, sops: Sequence[str]) -> None:
+        """See `ports.Ledger.add_wanted`."""
+        ...
+
+
+class Recorded:
+    """A Teller whose recorder is in this process."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self.staged = recorder.staged
+        self.noted = recorder.noted
+
+    def stems(self, series_id: int, stems: Mapping[str, str]) -> None:
+        self._recorder.change(lambda ledger: ledger.note_stems(series_id, stems))
+
+    def wanted(self, series_id: int, sops: Sequence[str]) -> None:
+        self._recorder.change(lambda ledger: ledger.add_wanted(series_id, sops))
+
+
+Hosts = Mapping[str, tuple[SourceSpec, Host]]  # the routes of a run, by name
+
+
+class OpenCrew(Protocol):
+    """Opens the lanes of a run whose series are hauled by several processes."""
+
+    def __call__(
+        self, destination: Destination, hosts: Hosts, teller: Teller, *, by_stem: bool
+    ) -> AbstractAsyncContextManager[list[Lane]]:
+        """As `open_lanes`."""
+        ...
 
 
 @asynccontextmanager
@@ -104,25 +159,72 @@ def at_once_at(spec: SourceSpec, concurrency: int | None) -> int:
 @asynccontextmanager
 async def open_engine(
     destination: Destination,
-    hosts: Mapping[str, tuple[SourceSpec, Host]],
+    hosts: Hosts,
     *,
     options: HaulOptions,
     stopped: Mapping[str, SourceError],
     clock: Clock,
     observer: Observer,
     tally: Tally,
+    open_crew: OpenCrew | None = None,
 ) -> AsyncIterator[Engine]:
     """Start the threads of a run and yield its engine; save everything that is whole at the end, a cancelled one too.
 
-    `hosts` are the routes, by name. Raises LandingError or LedgerError, at the end, where the saving failed.
+    `open_crew` opens the lanes where several processes haul; None: this one does. Raises LandingError or LedgerError,
+    at the end, where the saving failed.
+    """
+    recorder = Recorder(destination.ledger, destination.folder, tally)
+    by_stem = destination.ledger.names_by_stem()
+    kept = ExitStack()
+    for name, (_, host) in hosts.items():
+        kept.enter_context(_quota_kept(name, host, destination, recorder))
+    recorder.start()
+    try:
+        opened = (
+            open_lanes(
+                hosts, destination.folder.staging, Recorded(recorder), by_stem=by_stem, options=options, tally=tally
+            )
+            if open_crew is None
+            else open_crew(destination, hosts, Recorded(recorder), by_stem=by_stem)
+        )
+        async with opened as lanes:
+            yield Engine(
+                lanes=lanes,
+                stopped=stopped,
+                recorder=recorder,
+                clock=clock,
+                wait=options.wait,
+                observer=observer,
+                tally=tally,
+            )
+    finally:
+        kept.close()
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(recorder.close)
+            await anyio.lowlevel.checkpoint()  # what the recorder called back is told to the observer
+
+
+@asynccontextmanager
+async def open_lanes(
+    hosts: Hosts, staging: Path, teller: Teller, *, by_stem: bool, options: HaulOptions, tally: Tally
+) -> AsyncIterator[list[Lane]]:
+    """Start the writers of a process that hauls, and yield the lanes that feed them; whole parts are saved at the end.
+
+    Several processes that haul together take no more memory than one would, as far as bounds hold it.
+
+    Args:
+        hosts: the routes.
+        staging: where parts are written.
+        teller: is told what comes of them.
+        by_stem: files are named by their objects.
+        options: of the run.
+        tally: is added to.
     """
     at_once = sum(at_once_at(spec, options.transfers) for spec, _ in hosts.values())
-    recorder = Recorder(destination.ledger, destination.folder, tally)
-    writers = [Writer(destination.folder.staging, recorder.staged, recorder.noted) for _ in range(_WRITERS)]
+    writers = [Writer(staging, teller.staged, teller.noted) for _ in range(_share(_WRITERS, options))]
     turn = itertools.cycle(writers)
     names = staging_names()
-    by_stem = destination.ledger.names_by_stem()
-    batches = Batches(_BATCHES)
+    batches = Batches(_share(_BATCHES, options))
     batch_bytes = min(BATCH_BYTES, _GATHERED_BYTES // at_once)
 
     def open_sink(job: Job, folder: str, known: Collection[str]) -> FolderSink:
@@ -138,27 +240,18 @@ async def open_engine(
             batch_bytes=batch_bytes,
         )
 
-    kept = ExitStack()
-    for name, (_, host) in hosts.items():
-        kept.enter_context(_quota_kept(name, host, destination, recorder))
-    recorder.start()
     for writer in writers:
         writer.start()
     try:
-        yield Engine(
-            lanes=[_lane(spec, host, recorder, open_sink, options) for spec, host in hosts.values()],
-            stopped=stopped,
-            recorder=recorder,
-            clock=clock,
-            wait=options.wait,
-            observer=observer,
-            tally=tally,
-        )
+        yield [_lane(spec, host, teller, open_sink, options) for spec, host in hosts.values()]
     finally:
-        kept.close()
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(_save, writers, recorder)
-            await anyio.lowlevel.checkpoint()  # what the recorder called back is told to the observer
+            await anyio.to_thread.run_sync(_end, writers)
+
+
+def _share(of: int, options: HaulOptions) -> int:
+    """One process's part of what all that haul together may have."""
+    return -(-of // options.processes)
 
 
 def _quota_kept(source: str, host: Host, destination: Destination, recorder: Recorder) -> AbstractContextManager[None]:
@@ -173,12 +266,13 @@ def _quota_kept(source: str, host: Host, destination: Destination, recorder: Rec
     )
 
 
-def _lane(spec: SourceSpec, host: Host, recorder: Recorder, open_sink: OpenSink, options: HaulOptions) -> Lane:
+def _lane(spec: SourceSpec, host: Host, teller: Teller, open_sink: OpenSink, options: HaulOptions) -> Lane:
     at_once = at_once_at(spec, options.transfers)
     limits = spec.profile.limits
     if spec.profile.kind == "bucket":
         bucket = BucketSource(spec.name, host, spec.profile, compare=options.checksum == "stated")
-        shares, gathered = Shares(at_once * 2), Shares(_WHOLE_OBJECTS_BYTES)
+        shares = Shares(max(at_once, _share(at_once * 2, options)))
+        gathered = Shares(_share(_WHOLE_OBJECTS_BYTES, options))
         return Lane(
             spec.name,
             at_once,
@@ -187,7 +281,7 @@ def _lane(spec: SourceSpec, host: Host, recorder: Recorder, open_sink: OpenSink,
                 known,
                 source=bucket,
                 open_sink=open_sink,
-                note_stems=lambda series_id, stems: recorder.change(lambda ledger: ledger.note_stems(series_id, stems)),
+                note_stems=teller.stems,
                 shares=shares,
                 gathered=gathered,
                 at_once=at_once,
@@ -203,16 +297,15 @@ def _lane(spec: SourceSpec, host: Host, recorder: Recorder, open_sink: OpenSink,
             known,
             source=server,
             open_sink=open_sink,
-            add_wanted=lambda series_id, sops: recorder.change(lambda ledger: ledger.add_wanted(series_id, sops)),
+            add_wanted=teller.wanted,
             at_once=at_once,
             cut_above_bytes=cut_above,
         ),
     )
 
 
-def _save(writers: list[Writer], recorder: Recorder) -> None:
+def _end(writers: list[Writer]) -> None:
     for writer in writers:
         writer.close()
     for writer in writers:
         writer.join()
-    recorder.close()

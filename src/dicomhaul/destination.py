@@ -31,13 +31,15 @@ _SHOWN_SHARDS: Final = 4
 class Destination:
     """An open destination, or one shard of it.
 
-    `adopted`: instances that an interrupted run had landed and not recorded.
+    `adopted`: instances that an interrupted run had landed and not recorded. `lock`: the descriptor that holds it, for
+    processes that write here, too.
     """
 
     folder: Folder
     place: Place
     ledger: Ledger
     adopted: int
+    lock: int
     shard: Shard | None = None
 
     def layout(self, wanted: str | None, default: str) -> str:
@@ -112,16 +114,19 @@ def open_destination(dest: Path, state_dir: Path | None = None, shard: Shard | N
         NotWritable, DiskFull: it cannot be written.
     """
     find_place(dest, state_dir, shard)  # before anything is made
-    with _locked(dest, state_dir, shard) as (folder, place):
+    with _locked(dest, state_dir, shard) as (folder, place, lock):
         find_place(dest, state_dir, shard)  # nobody else can come in any more
-        with _opened(folder, place, state_dir, shard) as destination:
+        with _opened(folder, place, lock, state_dir, shard) as destination:
             yield destination
 
 
 @contextmanager
 def hold_whole(dest: Path, state_dir: Path | None = None) -> Iterator[Destination]:
     """As `open_destination`, although `dest` may hold shards: for who merges them."""
-    with _locked(dest, state_dir, None) as (folder, place), _opened(folder, place, state_dir, None) as destination:
+    with (
+        _locked(dest, state_dir, None) as (folder, place, lock),
+        _opened(folder, place, lock, state_dir, None) as destination,
+    ):
         yield destination
 
 
@@ -133,14 +138,14 @@ def hold_at_rest(
 
     Errors as `open_destination`.
     """
-    with _locked(dest, state_dir, shard) as (folder, place):
-        with _opened(folder, place, state_dir, shard):
+    with _locked(dest, state_dir, shard) as (folder, place, lock):
+        with _opened(folder, place, lock, state_dir, shard):
             pass  # what an interrupted run had begun to land is recorded now
         yield folder, place
 
 
 @contextmanager
-def _locked(dest: Path, state_dir: Path | None, shard: Shard | None) -> Iterator[tuple[Folder, Place]]:
+def _locked(dest: Path, state_dir: Path | None, shard: Shard | None) -> Iterator[tuple[Folder, Place, int]]:
     try:
         str(dest).encode()
     except UnicodeEncodeError:
@@ -153,18 +158,20 @@ def _locked(dest: Path, state_dir: Path | None, shard: Shard | None) -> Iterator
             make_folder(state_dir, place)
         except OSError as error:
             raise landing_error(error, f"use {place.folder} for the ledger") from error
-    with exclusive(place.lock):
-        yield folder, place
+    with exclusive(place.lock) as lock:
+        yield folder, place, lock
 
 
 @contextmanager
-def _opened(folder: Folder, place: Place, state_dir: Path | None, shard: Shard | None) -> Iterator[Destination]:
+def _opened(
+    folder: Folder, place: Place, lock: int, state_dir: Path | None, shard: Shard | None
+) -> Iterator[Destination]:
     ledger = Ledger.open(place.ledger, wal=place.wal)
     try:
         ledger.check()
         if state_dir is not None:
             _check_belongs(ledger, folder)
-        yield Destination(folder, place, ledger, recover(ledger, folder), shard)
+        yield Destination(folder, place, ledger, recover(ledger, folder), lock, shard)
     finally:
         ledger.close()
 

@@ -21,12 +21,13 @@
   + LandingError                 start nothing new, save, stop (exit 1)
     - DiskFull · NotWritable
   + LedgerError                  stop (exit 1)
+  + CrewError                    one of several processes that haul has died: stop (exit 1)
   + IncompleteError              the run ended, something is missing; carries report (exit 3)
 
 Messages are for the person at the terminal: one line, no credential, no patient data, no query string.
 """
 
-from typing import Any
+from typing import Any, Self
 
 
 class HaulError(Exception):
@@ -37,6 +38,17 @@ class HaulError(Exception):
     """
 
     report: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Whole from one process to another, whatever its class takes besides the message."""
+        return type(self).again, (self.args, self.__dict__)
+
+    @classmethod
+    def again(cls, args: tuple[Any, ...], state: dict[str, Any]) -> Self:
+        """Return an error as it was elsewhere."""
+        error = cls.__new__(cls, *args)
+        error.__dict__.update(state)
+        return error
 
 
 class ConfigError(HaulError):
@@ -191,6 +203,10 @@ class NotWritable(LandingError):
 
 class LedgerError(HaulError):
     """The ledger is locked by another process, damaged, or of another layout or version."""
+
+
+class CrewError(HaulError):
+    """One of the processes that haul together ended before its time."""
 
 
 class IncompleteError(HaulError):

@@ -191,6 +191,8 @@ class Hauler:
         self._options = replace(
             options or HaulOptions(), **_given(transfers=transfers, requests_per_s=requests_per_s, layout=layout)
         )
+        if self._options.processes > 1 and os.name == "nt":
+            raise ConfigError("several processes as one run need Linux or macOS")
         self._observers = [observer]
         self._clock = SystemClock()
         self._tally = Tally()

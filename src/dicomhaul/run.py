@@ -29,7 +29,16 @@ from dicomhaul.cohort.locked import check_lock_option, lock_target
 from dicomhaul.config.options import QUERY_JSON, HaulOptions
 from dicomhaul.config.source import Sources, SourceSpec, idc_release, index_version
 from dicomhaul.destination import Destination, find_place, open_destination
-from dicomhaul.errors import CohortError, ConfigError, DiskFull, HaulError, LandingError, LedgerError, SourceError
+from dicomhaul.errors import (
+    CohortError,
+    ConfigError,
+    CrewError,
+    DiskFull,
+    HaulError,
+    LandingError,
+    LedgerError,
+    SourceError,
+)
 from dicomhaul.events import Noticed, Observer, Planned, Tally
 from dicomhaul.land.folder import instance_path
 from dicomhaul.land.layout import IDC_LAYOUT, PLAIN_LAYOUT, parse_layout
@@ -47,6 +56,7 @@ from dicomhaul.record.relock import lacks_digests, locked_rows, making_lock, new
 from dicomhaul.report import INDEX_NAME, LandedSeries, Report, RunState
 
 if TYPE_CHECKING:
+    from dicomhaul.build import OpenCrew
     from dicomhaul.net.host import Host
 
 _INDEX, _STALE = "index", "stale"  # in the ledger's meta; `merge` and `plan_again` make it stale
@@ -354,11 +364,21 @@ class _Run:
                 clock=world.clock,
                 observer=world.observer,
                 tally=world.tally,
+                open_crew=self._open_crew(),
             ) as engine:
                 for name, error in (await engine.run()).items():
                     self._down[hosts[name][0].base_url] = error
-        except (LandingError, LedgerError) as error:
+        except (LandingError, LedgerError, CrewError) as error:
             self._error = error
+
+    def _open_crew(self) -> "OpenCrew | None":
+        """Return what starts the processes that haul, where they are to be several."""
+        if self._options.processes == 1:
+            return None
+        from dicomhaul.crew.parent import Crew  # noqa: PLC0415 - rarely
+
+        world = self._world
+        return Crew(self._options, line=world.line, observer=world.observer, tally=world.tally).open
 
     async def recheck(self) -> None:
         """Want landed files that are gone again, if the options say so."""

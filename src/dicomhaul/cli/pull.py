@@ -46,6 +46,7 @@ def pull(
     tpslimit: shared.TpsOption = None,
     quota: shared.QuotaOption = None,
     transfers: shared.TransfersOption = None,
+    processes: shared.ProcessesOption = 1,
     layout: shared.LayoutOption = None,
     name_by: shared.NameByOption = None,
     checksum: shared.ChecksumOption = "stated",
@@ -103,6 +104,7 @@ def pull(
     )
     options = shared.options_from(
         transfers=transfers,
+        processes=processes,
         tpslimit=tpslimit,
         layout=layout,
         state_dir=state_dir,
@@ -151,6 +153,7 @@ def resume(
     tpslimit: shared.TpsOption = None,
     quota: shared.QuotaOption = None,
     transfers: shared.TransfersOption = None,
+    processes: shared.ProcessesOption = 1,
     checksum: shared.ChecksumOption = "stated",
     bwlimit: shared.BwlimitOption = None,
     max_transfer: shared.MaxTransferOption = None,
@@ -180,6 +183,7 @@ def resume(
     )
     options = shared.options_from(
         transfers=transfers,
+        processes=processes,
         tpslimit=tpslimit,
         state_dir=state_dir,
         force=force,

@@ -214,6 +214,18 @@ TransfersOption = Annotated[
         rich_help_panel=_RUN,
     ),
 ]
+ProcessesOption = Annotated[
+    int,
+    typer.Option(
+        "--processes",
+        min=1,
+        max=64,
+        metavar="N",
+        help="So many processes haul, as one run: pays where one core of the processor is the limit, not the line or "
+        "the server.",
+        rich_help_panel=_RUN,
+    ),
+]
 LayoutOption = Annotated[
     str | None,
     typer.Option(
@@ -411,6 +423,7 @@ def connection_from(
 def options_from(
     *,
     transfers: int | None = None,
+    processes: int = 1,
     tpslimit: float | None = None,
     layout: str | None = None,
     state_dir: Path | None = None,
@@ -428,6 +441,7 @@ def options_from(
     """Build the options of a run. Raises ConfigError."""
     return HaulOptions(
         transfers=transfers,
+        processes=processes,
         requests_per_s=tpslimit,
         layout=layout,
         state_dir=state_dir,

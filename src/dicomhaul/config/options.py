@@ -18,6 +18,7 @@ class HaulOptions:
 
     Attributes:
         transfers: the most exchanges at once; None: what the profile allows.
+        processes: how many haul, on one machine and as one run; more than one pay where a processor core is the limit.
         requests_per_s: the most requests a second; None: what the profile allows.
         layout: template of the folders; None: IDC's or the plain one, see `land.layout`.
         state_dir: where the ledger lives instead of `DEST/.dicomhaul`.
@@ -36,6 +37,7 @@ class HaulOptions:
     """
 
     transfers: int | None = None
+    processes: int = 1
     requests_per_s: float | None = None
     layout: str | None = None
     state_dir: Path | None = None

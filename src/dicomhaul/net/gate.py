@@ -130,7 +130,7 @@ class Gate:
             self._closed_until = float("-inf")
             self._wake()
 
-    def failed(self, error: HaulError, *, job: str, began_at: float, progressed: bool = False) -> bool:
+    async def failed(self, error: HaulError, *, job: str, began_at: float, progressed: bool = False) -> bool:
         """A request failed. Returns whether that uses up one of the job's attempts.
 
         `progressed`: it brought the job forward first, so the host is neither lost nor sick. Raises SourceDown when

@@ -7,8 +7,9 @@ gate for the same reason; the call encloses the whole body, so that a cut in its
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
 
 import anyio
 
@@ -18,7 +19,7 @@ from dicomhaul.net.endpoint import Endpoint
 from dicomhaul.net.gate import Gate
 from dicomhaul.net.line import Line
 from dicomhaul.net.pace import Pace
-from dicomhaul.net.quota import USAGE_BYTES, Quota, Usage, parse_usage
+from dicomhaul.net.quota import USAGE_BYTES, Quota, Read, Ticket, Usage, parse_usage
 from dicomhaul.net.retry import Failures, Retry
 from dicomhaul.net.session import Session, open_session
 from dicomhaul.ports import Clock, Credentials
@@ -29,15 +30,61 @@ T = TypeVar("T")
 _USAGE_S: Final = 10.0  # what comes later than that is not worth waiting for
 
 
+class HostGate(Protocol):
+    """What a host asks of its gate: `Gate`, or another process's by messages."""
+
+    def slot(self) -> AbstractAsyncContextManager[float]:
+        """See `Gate.slot`."""
+        ...
+
+    def answered(self) -> None:
+        """See `Gate.answered`."""
+        ...
+
+    def succeeded(self) -> None:
+        """See `Gate.succeeded`."""
+        ...
+
+    async def failed(self, error: HaulError, *, job: str, began_at: float, progressed: bool = False) -> bool:
+        """See `Gate.failed`."""
+        ...
+
+
+class HostQuota(Protocol):
+    """What a host asks of its quota: `Quota`, or another process's by messages."""
+
+    async def admit(self, size_bytes: int | None, read: Read | None) -> Ticket:
+        """See `Quota.admit`."""
+        ...
+
+    def release(self, ticket: Ticket) -> None:
+        """See `Quota.release`."""
+        ...
+
+    def came(self, size_bytes: int) -> None:
+        """See `Quota.came`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What of a host other processes that ask it, too, are given or ask for: there is one of each."""
+
+    endpoint: Endpoint
+    credentials: Credentials
+    gate: Gate
+
+
 class Host:
-    """One host that is asked for many things at once. Made by `open_host`.
+    """One host that is asked for many things at once. Made by `open_host` and `join_host`.
 
     Attributes:
         name: host and port, as messages call it.
         session: sends one GET; use it inside `attempt`.
-        gate: what holds requests back; its `statistics()` say how.
+        gate: what holds requests back.
         profile: what is known of the server.
-        quota: what it gives us a day; None: it does not count.
+        quota: what it gives us a day; None: it does not count, or another process does.
+        shared: what other processes share of it; None where they cannot.
     """
 
     def __init__(
@@ -45,18 +92,20 @@ class Host:
         name: str,
         *,
         session: Session,
-        gate: Gate,
+        gate: HostGate,
         retry: Retry,
         profile: Profile,
         observer: Observer,
         tally: Tally,
-        quota: Quota | None = None,
+        quota: HostQuota | None = None,
     ) -> None:
         self.name = name
+        self.shared: Shared | None = None
         self.session = session
         self.gate = gate
         self.profile = profile
-        self.quota = quota
+        self.quota = quota if isinstance(quota, Quota) else None
+        self._quota = quota
         self._retry = retry
         self._observer = observer
         self._tally = tally
@@ -87,9 +136,9 @@ class Host:
         failures = Failures()
 
         async def once(number: int) -> T:
-            if self.quota is None:
+            if self._quota is None:
                 return await in_slot(number)
-            async with self._admitted(self.quota, label, number, size_bytes):
+            async with self._admitted(self._quota, label, number, size_bytes):
                 return await in_slot(number)
 
         async def in_slot(number: int) -> T:
@@ -100,7 +149,7 @@ class Host:
                     failures.progressed = progressed()
                     if isinstance(error, TransferError):
                         error.job, error.source, error.attempt = label, self.name, number
-                    counts = self.gate.failed(error, job=label, began_at=began_at, progressed=failures.progressed)
+                    counts = await self.gate.failed(error, job=label, began_at=began_at, progressed=failures.progressed)
                     _note(failures, error, counts=counts)
                     raise
                 self.gate.succeeded()
@@ -113,19 +162,24 @@ class Host:
         return await self._retry.run(once, failures, on_retry=on_retry)
 
     @asynccontextmanager
-    async def _admitted(self, quota: Quota, label: str, number: int, size_bytes: int | None) -> AsyncIterator[None]:
+    async def _admitted(self, quota: HostQuota, label: str, number: int, size_bytes: int | None) -> AsyncIterator[None]:
         try:
-            ticket = await quota.admit(size_bytes, self._read_usage if self.profile.quota.usage_path else None)
+            ticket = await quota.admit(size_bytes, self.usage_reader)
         except HaulError as error:
             if isinstance(error, TransferError):
                 error.job, error.source, error.attempt = label, self.name, number
             else:
-                self.gate.failed(error, job=label, began_at=0.0)  # so that all who wait get the same
+                await self.gate.failed(error, job=label, began_at=0.0)  # so that all who wait get the same
             raise
         try:
             yield
         finally:
             quota.release(ticket)
+
+    @property
+    def usage_reader(self) -> Read | None:
+        """What asks the host how much of its quota is used; None: it does not tell."""
+        return self._read_usage if self.profile.quota.usage_path else None
 
     async def _read_usage(self) -> Usage:
         path = self.profile.quota.usage_path or "/"
@@ -182,6 +236,26 @@ async def open_host(
     line = line or Line(clock=clock)
     gate = Gate(endpoint.host, pace=pace, clock=clock, observer=observer, tally=tally, line=line)
     quota = _quota(endpoint, quota_bytes, clock, observer)
+    async with join_host(
+        endpoint, credentials, gate=gate, quota=quota, line=line, clock=clock, observer=observer, tally=tally
+    ) as host:
+        host.shared = Shared(endpoint, credentials, gate)
+        yield host
+
+
+@asynccontextmanager
+async def join_host(
+    endpoint: Endpoint,
+    credentials: Credentials,
+    *,
+    gate: HostGate,
+    quota: HostQuota | None,
+    line: Line,
+    clock: Clock,
+    observer: Observer,
+    tally: Tally,
+) -> AsyncIterator[Host]:
+    """Open a host whose gate and quota there are already. Arguments and errors as `open_host`."""
     async with open_session(
         endpoint,
         credentials,
@@ -195,7 +269,7 @@ async def open_host(
             endpoint.host,
             session=session,
             gate=gate,
-            retry=Retry(limits.attempts, sleep=clock.sleep),
+            retry=Retry(endpoint.profile.limits.attempts, sleep=clock.sleep),
             profile=endpoint.profile,
             observer=observer,
             tally=tally,

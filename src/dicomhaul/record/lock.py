@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,12 +25,16 @@ else:
 
 
 _NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # nor held by a FIFO in its place
+_ORPHANS_S: Final = 3.0
+_LOOK_S: Final = 0.02
 _HELD: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK})
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> Iterator[int]:
     """Hold the lock file at `path`, creating it; a link there, to a file that is none of ours, is not followed.
+
+    Gives its descriptor: a process that inherits it holds the lock, too, until it ends.
 
     Raises:
         LedgerError: another process holds it.
@@ -43,15 +48,14 @@ def exclusive(path: Path) -> Iterator[None]:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise NotWritable(f"cannot lock {path}: it is no file")
         try:
-            _try_lock(fd)
+            _lock(fd)
         except OSError as error:
             if error.errno not in _HELD:
                 raise NotWritable(
                     f"cannot lock {path}: {error.strerror}; keep the ledger elsewhere with --state-dir"
                 ) from error
-            holder = _holder(fd)
             raise LedgerError(
-                f"another dicomhaul (process {holder}) is at work on this destination; wait for it or stop it"
+                f"another dicomhaul (process {_holder(fd)}) is at work on this destination; wait for it or stop it"
             ) from None
         if os.name != "nt" and os.fstat(fd).st_mode & 0o077:
             with suppress(PermissionError):  # it is not ours, or this filesystem knows no modes
@@ -61,14 +65,41 @@ def exclusive(path: Path) -> Iterator[None]:
             os.write(fd, str(os.getpid()).encode())
         except OSError as error:
             raise landing_error(error, f"write {path}") from error
-        yield
+        yield fd
     finally:
         with suppress(OSError):  # it is let go of whatever this says, and holds nothing that would be lost
             os.close(fd)
 
 
+def _lock(fd: int) -> None:
+    """Take the lock; of a run that was killed, wait for the processes that it had started: they end in a moment."""
+    deadline = time.monotonic() + _ORPHANS_S
+    while True:
+        try:
+            _try_lock(fd)
+        except OSError as error:
+            if error.errno not in _HELD or time.monotonic() >= deadline or not _is_gone(_holder(fd)):
+                raise
+            time.sleep(_LOOK_S)
+        else:
+            return
+
+
+def _is_gone(process: str) -> bool:
+    if os.name == "nt" or not process.isdecimal():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
 def _holder(fd: int) -> str:
     try:
+        os.lseek(fd, 0, os.SEEK_SET)
         return os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
     except OSError:  # Windows keeps readers out of what is locked
         return "unknown"

@@ -8,7 +8,7 @@ with the first route again.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
@@ -36,7 +36,10 @@ _MOVED: Final = 256  # series that a lane which stopped may put before another o
 class Haul(Protocol):
     """One series on one route."""
 
-    landed: dict[str, int]  # SOP Instance UID -> bytes, what was there before included
+    @property
+    def landed(self) -> Sized:
+        """The instances that are there, what was there before included."""
+        ...
 
     async def run(self) -> SeriesOutcome:
         """Bring what is missing. Raises SourceError or LandingError, which concern more than this series."""

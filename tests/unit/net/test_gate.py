@@ -44,7 +44,7 @@ class Bench:
             if took_s:
                 await self.clock.sleep(took_s)
             if error is not None:
-                return self.gate.failed(error, job=job, began_at=began_at)
+                return await self.gate.failed(error, job=job, began_at=began_at)
             self.gate.succeeded()
         return True
 
@@ -188,7 +188,7 @@ async def test_a_lost_host_is_asked_again_and_opens_when_it_is_back() -> None:
                 if bench.clock.monotonic() >= back_at:
                     bench.gate.succeeded()
                     return
-                bench.gate.failed(lost(), job="job", began_at=began_at)
+                await bench.gate.failed(lost(), job="job", began_at=began_at)
 
     async with anyio.create_task_group() as group:
         for _ in range(8):
@@ -208,7 +208,7 @@ async def test_only_one_probes() -> None:
                 async with bench.gate.slot() as began_at:
                     running.append(bench.gate.statistics().running)
                     await bench.clock.sleep(0.01)
-                    bench.gate.failed(lost(), job="job", began_at=began_at)
+                    await bench.gate.failed(lost(), job="job", began_at=began_at)
             except SourceDown:
                 return
 
@@ -222,7 +222,7 @@ async def test_progress_is_a_sign_of_life() -> None:
     bench = Bench()
     for name in "abcdefgh":
         async with bench.gate.slot() as began_at:
-            assert bench.gate.failed(Disconnected("cut"), job=name, began_at=began_at, progressed=True)
+            assert await bench.gate.failed(Disconnected("cut"), job=name, began_at=began_at, progressed=True)
     assert not bench.gate.statistics().probing
 
 
@@ -298,7 +298,7 @@ async def test_nothing_begins_after_the_first_end_of_a_quota_and_what_began_comp
                 await bench.clock.sleep(1.0 + number % 4)
                 if number == 0:
                     error = QuotaExhausted("429", until_s=bench.clock.now() + 3600.0)
-                    bench.gate.failed(error, job="job", began_at=began_at)
+                    await bench.gate.failed(error, job="job", began_at=began_at)
                     raise error
                 completed += 1
                 bench.gate.succeeded()
