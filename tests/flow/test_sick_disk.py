@@ -33,7 +33,7 @@ from support.sick_disk import ANY, ANY_ROOM, SHORT, SickDisk, Strike, sick_disk
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD, /proc")
 
 COUNTS = (3, 2, 2)
-STRIKES = os.environ.get("DICOMHAUL_TEST_STRIKES", "4")  # of each test; or "all"
+STRIKES = os.environ.get("DICOMHAUL_TEST_STRIKES", "2")  # of each test; or "all"
 SEED = int(os.environ.get("DICOMHAUL_TEST_SEED", "1"))
 ERRORS = {"DiskFull", "NotWritable", "LandingError", "LedgerError"}
 
