@@ -261,7 +261,8 @@ class Ledger(LedgerReader):
 
     def add_receipts(self, receipts: Iterable[Receipt]) -> None:
         """These instances are at their final path; what was noted of their beginnings counts no more."""
-        receipts = list(receipts)
+        # In the order of their key, SQLite fills pages; in any other it splits them, which costs a fifth of the file.
+        receipts = sorted(receipts, key=lambda each: (each.series_id, each.sop))
         (noted,) = self._db.execute("SELECT EXISTS (SELECT 1 FROM partial)").fetchone()
         if noted:
             self._db.executemany(
