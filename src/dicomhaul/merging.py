@@ -32,11 +32,12 @@ from dicomhaul.record.absent import Absent, absent_shards
 from dicomhaul.record.asked import Fingerprint
 from dicomhaul.record.bring import Bringer
 from dicomhaul.record.ledger import Ledger
-from dicomhaul.record.place import Place, place_of, shards_at
+from dicomhaul.record.place import Place, is_shard_folder, place_of, shard_folder, shards_at
 from dicomhaul.record.reader import CohortRow, Standing
 from dicomhaul.record.unite import Other, United, unite
 
 _SHOWN: Final = 3
+_MERGED: Final = "merged"  # in `meta`: the folders of shards that are merged, and needed by nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +118,15 @@ def merge(
             with anyio.from_thread.start_blocking_portal("asyncio") as portal:  # whoever calls may have a loop
                 portal.call(run.write_index, at)
             if shared_tree:
+                merged = {*_merged(at), *(shard_folder(part.shard) for part in parts)}
+                at.ledger.set_meta(_MERGED, " ".join(sorted(merged)))
                 _remove([place.ledger for _, place in places])  # from now on they are no shards
+        remains = _merged(at) if shared_tree else []  # of this merge, and of one that was killed while it removed them
         standing = at.ledger.standing()
         cohorts = at.ledger.cohorts()
         failures = tuple(at.ledger.iter_failures(*(cohort.id for cohort in cohorts)))
     if shared_tree:
-        _remove([folder for where, place in places for folder in (where.staging.parent, place.folder)])
+        _remove([folder / name for name in remains for folder in (at.folder.private, at.place.folder)])
     return Merged(target, standing, failures, tuple(absent_shards(cohorts)), united, bringer.linked, bringer.copied)
 
 
@@ -188,6 +192,10 @@ def _fingerprint(at: Destination) -> Fingerprint:
         return run.fingerprint(query, sources, at.ledger.meta("layout") or "")
 
     return tell
+
+
+def _merged(at: Destination) -> list[str]:
+    return [name for name in (at.ledger.meta(_MERGED) or "").split() if is_shard_folder(name)]
 
 
 def _remove(paths: Iterable[Path]) -> None:

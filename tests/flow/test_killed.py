@@ -14,7 +14,7 @@ import pytest
 
 from support.crash_tasks import bucket, destinations, dicomweb, shards
 from support.crashes import Task
-from support.disk import open_disk
+from support.disk import LOCAL, NETWORK, open_disk
 from support.siege import Moments, Siege
 
 KILLS: Final = int(os.environ.get("DICOMHAUL_TEST_KILLS", "0"))
@@ -60,13 +60,32 @@ MERGE: Final = (
 )
 
 
-@pytest.mark.parametrize(
-    ("open_task", "moments", "times"),
-    [(dicomweb, PULL, 9), (bucket, OBJECTS, 5), (shards, MERGE, 3), (destinations, MERGE, 3)],
+# Where the ledger has no WAL, a commit ends with the removal of its journal.
+NO_WAL: Final = (
+    ("unlink journal", 30),
+    ("write ledger", 20),
+    ("fsync ledger", 6),
+    ("unlink journal", 6),
+    ("rename part", 8),
+    ("write journal", 30),
+    ("fsync folder", 12),
+    ("rename index", 1),
 )
-@pytest.mark.timeout(120 + 20 * KILLS)
+
+
+@pytest.mark.parametrize(
+    ("open_task", "kind", "moments", "times"),
+    [
+        (dicomweb, LOCAL, PULL, 8),
+        (dicomweb, NETWORK, NO_WAL, 2),
+        (bucket, LOCAL, OBJECTS, 4),
+        (shards, LOCAL, MERGE, 3),
+        (destinations, LOCAL, MERGE, 3),
+    ],
+)
+@pytest.mark.timeout(300 + 40 * KILLS)
 def test_the_end_is_the_same_as_of_an_undisturbed_run(
-    open_task: Callable[[Path], AbstractContextManager[Task]], moments: Moments, times: int, tmp_path: Path
+    open_task: Callable[[Path], AbstractContextManager[Task]], kind: str, moments: Moments, times: int, tmp_path: Path
 ) -> None:
-    with open_disk(tmp_path) as disk, open_task(tmp_path) as task:
-        Siege(task, disk, tmp_path, open_task.__name__).kill(moments, KILLS or times)
+    with open_disk(tmp_path, kind) as disk, open_task(tmp_path) as task:
+        Siege(task, disk, tmp_path, f"{open_task.__name__}, {kind}").kill(moments, KILLS or times)

@@ -84,6 +84,15 @@ def test_killed_and_run_again(death: str, shape: str, at: Path, catalog: Catalog
     assert (again["state"], again["instances_landed"], again["requests"]) == ("complete", 0, 0)
 
 
+def test_a_ledger_that_a_killed_process_had_only_begun_is_none(at: Path, words: list[Word]) -> None:
+    for begun in (at / "shared", at / "new"):
+        (begun / ".dicomhaul").mkdir(parents=True, exist_ok=True)
+        (begun / ".dicomhaul" / "ledger.sqlite3").touch()
+    assert run_command("pull", *words, "--shard", "1/2", "-o", at / "new").code == 0
+    assert run_command("plan", *words, "-o", at / "new").code == 2  # shards are there
+    assert merge([at / "shared"]).standing.instances_present == sum(SIZES)
+
+
 def test_a_shard_at_work_keeps_it_from_being_merged(at: Path) -> None:
     with (
         open_destination(at / "shared", shard=Shard(2, 2)),

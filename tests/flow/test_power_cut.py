@@ -12,15 +12,16 @@ from typing import Final
 
 import pytest
 
+from support.command import run_command
 from support.crash_tasks import bucket, destinations, dicomweb, shards
 from support.crashes import Task
-from support.disk import ANY, open_disk
-from support.siege import Siege
+from support.destination import read_tree
+from support.disk import ANY, LOCAL, NETWORK, open_disk
+from support.siege import Moments, Siege
 
 CUTS: Final = int(os.environ.get("DICOMHAUL_TEST_CUTS", "0"))
-# In the order of a run; what it had no time for is not synced, so most of them go on where the one before them did.
 MOMENTS: Final = (
-    ("fsync folder", 8),
+    ("fsync folder", 12),
     (ANY, 300),
     ("fsync part", 8),
     ("rename part", 8),
@@ -30,12 +31,37 @@ MOMENTS: Final = (
     ("rename index", 1),
     (ANY, 700),
 )
+# Between the notes of a large object, and after them.
+OBJECTS: Final = (("write part", 50), ("fsync part", 3), *MOMENTS)
+MERGE: Final = (("unlink ledger", 1), (ANY, 300), ("fsync folder", 12), (ANY, 600))
 
 
-@pytest.mark.parametrize(("open_task", "times"), [(dicomweb, 4), (bucket, 2), (shards, 1), (destinations, 1)])
-@pytest.mark.timeout(120 + 20 * CUTS)
+DAILY: Final = (
+    (dicomweb, LOCAL, MOMENTS, 3),
+    (dicomweb, NETWORK, MOMENTS, 1),
+    (bucket, LOCAL, OBJECTS, 2),
+    (shards, LOCAL, MERGE, 1),
+)
+
+
+@pytest.mark.parametrize(
+    ("open_task", "kind", "moments", "times"), [*DAILY, (destinations, LOCAL, MERGE, 0)] if CUTS else DAILY
+)
+@pytest.mark.timeout(300 + 40 * CUTS)
 def test_what_is_left_goes_on_to_the_end(
-    open_task: Callable[[Path], AbstractContextManager[Task]], times: int, tmp_path: Path
+    open_task: Callable[[Path], AbstractContextManager[Task]], kind: str, moments: Moments, times: int, tmp_path: Path
 ) -> None:
-    with open_disk(tmp_path) as disk, open_task(tmp_path) as task:
-        Siege(task, disk, tmp_path, open_task.__name__).cut(MOMENTS, CUTS or times)
+    with open_disk(tmp_path, kind) as disk, open_task(tmp_path) as task:
+        Siege(task, disk, tmp_path, f"{open_task.__name__}, {kind}").cut(moments, CUTS or times)
+
+
+def test_a_ledger_that_lies_elsewhere_still_knows_its_destination(tmp_path: Path) -> None:
+    with open_disk(tmp_path) as disk, dicomweb(tmp_path) as cohort:
+        words = (*cohort.pull, "-o", disk.root / "dest", "--state-dir", disk.root / "of" / "all" / "ledgers", "--json")
+        assert disk.cut_at("fsync part", 1, 0, tmp_path, *words) == "fsync part"
+        assert run_command(*words).code == 0
+        disk.cut(0)
+        cohort.requests.clear()
+        again = run_command(*words)
+        assert (again.code, again.json["state"], cohort.requests) == (0, "complete", [])
+        assert read_tree(disk.root / "dest") == cohort.good

@@ -25,6 +25,8 @@ import pytest
 from support.command import TIMEOUT_S, Ended, Running, Word, start_command
 
 ANY = "any"  # kind of call
+LOCAL = "volatile"
+NETWORK = "sshfs"  # one of those on which a ledger has no WAL
 _DETACH = 2  # MNT_DETACH of umount2(2)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -127,13 +129,13 @@ def require_disk() -> None:
 
 
 @contextmanager
-def open_disk(folder: Path) -> Iterator[Disk]:
-    """Mount an empty disk in `folder`, and unmount it at the end."""
+def open_disk(folder: Path, kind: str = LOCAL) -> Iterator[Disk]:
+    """Mount an empty disk in `folder`, and unmount it at the end. `kind`: what it says to be, such as `NETWORK`."""
     require_disk()
     root = folder / "disk"
     root.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "support.disk_process", str(root)],
+        [sys.executable, "-m", "support.disk_process", str(root), kind],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,

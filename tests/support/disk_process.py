@@ -1,4 +1,4 @@
-"""A disk of our own, mounted by FUSE: `python -m support.disk_process FOLDER`. `support.disk` starts and orders it.
+"""A disk of our own, mounted by FUSE: `python -m support.disk_process FOLDER KIND`. `support.disk` starts it.
 
 It counts the calls that change something, by what they do to what ("rename part", "fsync journal"). At the one that it
 was told of it says `hit` and holds everything still, until it is told what happened at this moment:
@@ -292,7 +292,7 @@ def main() -> None:
     threading.Thread(target=listen, daemon=True).start()
     while True:
         # nothreads: calls are carried out one after another. use_ino: names of one file are told to be that.
-        options = {"use_ino": True, "hard_remove": True, "kernel_cache": True, "fsname": "volatile"}
+        options = {"use_ino": True, "hard_remove": True, "kernel_cache": True, "subtype": sys.argv[2]}
         mfusepy.FUSE(disk, sys.argv[1], foreground=True, nothreads=True, **options)
         if disk._left is None or ended.is_set():
             return

@@ -1,7 +1,7 @@
 """The ledger: one SQLite file beside the data it describes. Synchronous; one thread at a time.
 
-Rules: bulk work stands inside one transaction; `synchronous=FULL`; WAL, except on network filesystems, where its shared
-memory does not work (the caller says so). Every sqlite3 error leaves as LedgerError.
+Rules: bulk work stands inside one transaction; what is committed outlasts a power cut; WAL, except on network
+filesystems, where its shared memory does not work (the caller says so). Every sqlite3 error leaves as LedgerError.
 """
 
 import json
@@ -63,7 +63,8 @@ class Ledger(LedgerReader):
                     _check(db, path)  # before anything is written: it may be somebody else's
                 if not read_only:
                     db.execute(f"PRAGMA journal_mode={'WAL' if wal else 'DELETE'}")
-                    db.execute("PRAGMA synchronous=FULL")
+                    # EXTRA: a rollback journal that is gone stays gone, and with it what was committed.
+                    db.execute(f"PRAGMA synchronous={'FULL' if wal else 'EXTRA'}")
                     db.execute("PRAGMA foreign_keys=OFF")  # kept by construction; checking costs a lookup a row
                 if blank:
                     _create(db)

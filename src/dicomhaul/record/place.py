@@ -68,6 +68,11 @@ def shard_folder(shard: Shard | None) -> str:
     return "" if shard is None else f"shard-{shard.number}-of-{shard.of}"
 
 
+def is_shard_folder(name: str) -> bool:
+    """Say whether a shard's folder can have this name."""
+    return _SHARD_FOLDER.match(name) is not None
+
+
 def shards_at(dest: Path, state_dir: Path | None = None) -> list[Shard]:
     """Return the shards of a destination that have a ledger, in order. Raises NotWritable if they cannot be listed."""
     folder = place_of(dest, state_dir).folder

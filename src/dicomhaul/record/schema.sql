@@ -2,7 +2,7 @@
 -- States: 0 PLANNED, 1 LANDED, 2 FAILED (model.State; the moves between them: record/states.py).
 
 CREATE TABLE meta (              -- 'layout', 'name_by', 'dest_id', 'ledger_id', 'index' (stale or written), 'united:...',
-                                 -- 'cohort:...' (record/asked.py)
+                                 -- 'cohort:...' (record/asked.py), 'merged' (merging.py)
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) WITHOUT ROWID;

@@ -42,6 +42,17 @@ def test_every_folder_that_was_touched_is_synced(tmp_path: Path, monkeypatch: py
     assert syncs.take(tmp_path) == [".", "a", "a/b", "there"]
     folder.move([stage(folder, "4.4"), stage(folder, "4.5", place="a/c")])
     assert syncs.take(tmp_path) == ["a", "a/b", "a/c"]
+    folder.move([stage(folder, "4.6", place="d"), stage(folder, "4.7", place="d/e")])
+    assert syncs.take(tmp_path) == [".", "d", "d", "d/e"]  # "d" again, after "e" was made in it
+
+
+def test_a_new_destination_is_synced_from_where_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    syncs = Syncs(monkeypatch)
+    folder = Folder(tmp_path / "over" / "there")
+    folder.prepare()
+    assert syncs.take(tmp_path) == [".", "over", "over/there", "over/there/.dicomhaul"]
+    folder.prepare()
+    assert syncs.take(tmp_path) == []
 
 
 def test_what_a_dead_run_renamed_is_synced_up_to_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

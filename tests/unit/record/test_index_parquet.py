@@ -11,6 +11,7 @@ from dicomhaul.model import Check
 from dicomhaul.record import index_parquet
 from dicomhaul.record.index_parquet import write_index
 from dicomhaul.record.reader import FileRow
+from support.syncs import Syncs
 
 
 def row(number: int, folder: str = "c/p", patient: str | None = "p", stem: str | None = None) -> FileRow:
@@ -83,3 +84,9 @@ def test_a_write_that_fails_leaves_the_index_that_was_there(tmp_path: Path) -> N
 def test_a_destination_that_is_gone_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(NotWritable, match=r"cannot write index.parquet: No such file or directory"):
         write_index([row(1)], tmp_path / "gone" / "index.parquet")
+
+
+def test_its_name_is_synced_after_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    syncs = Syncs(monkeypatch)
+    write_index([row(1)], tmp_path / "index.parquet")
+    assert syncs.take(tmp_path) == [".", "index.parquet"]

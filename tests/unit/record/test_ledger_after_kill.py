@@ -1,5 +1,6 @@
 """A ledger whose writer died in the middle of a transaction can be read at once, by whoever only looks."""
 
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -22,6 +23,19 @@ for number in range(2000):
     ledger._db.execute("INSERT INTO meta VALUES (?, ?)", (str(number), "lost" * 100))
 os._exit(0)
 """
+
+
+def test_a_file_that_is_no_ledger_yet_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    assert not Ledger.is_there(path)
+    path.touch()
+    assert not Ledger.is_there(path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode=WAL")  # a header, and no more
+    assert path.stat().st_size > 0
+    assert not Ledger.is_there(path)
+    Ledger.open(path).close()
+    assert Ledger.is_there(path)
 
 
 @pytest.mark.parametrize("mode", ["wal", "rollback"])
