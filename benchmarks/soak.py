@@ -54,9 +54,10 @@ def _script() -> Any:
     """Return faults that strike one request in twenty, most kinds that a line and a busy server have."""
     # Each process loads only what it needs: the one that hauls is measured.
     from dicomhaul.origin import Cut, Multipart, Part, Rule, Script, Stall, Status, Truncate  # noqa: PLC0415
+    from dicomhaul.origin.faults.script import Action  # noqa: PLC0415
 
     half = INSTANCE_BYTES // 2
-    shares = [
+    shares: list[tuple[float, Action]] = [
         (0.006, Cut(reset=True)),
         (0.006, Cut(after_bytes=half, reset=True)),
         (0.006, Cut(after_bytes=half, outer="length")),
@@ -85,12 +86,13 @@ def _script() -> Any:
 
 def _serve(series: int, told: Path) -> None:
     """Serve until standard input ends; say where, and what is right, in `told`; count faults in standard output."""
+    from dicomhaul.model import SeriesUID, StudyUID  # noqa: PLC0415
     from dicomhaul.origin import Series, in_thread, serve, synthetic_catalog  # noqa: PLC0415
 
     rows = [
         Series(
-            study=f"1.2.826.0.1.{number // 8}",
-            series=f"1.2.826.0.1.{number // 8}.{number}",
+            study=StudyUID(f"1.2.826.0.1.{number // 8}"),
+            series=SeriesUID(f"1.2.826.0.1.{number // 8}.{number}"),
             modality="CT",
             expected=1 + number % 2,
             size_bytes=(1 + number % 2) * INSTANCE_BYTES,
@@ -240,7 +242,7 @@ def main() -> None:
         _serve(options.series, options.serve)
         return
     if options.haul:
-        print(json.dumps(asyncio.run(_haul(*options.haul, options.minutes, options.rate))))
+        print(json.dumps(asyncio.run(_haul(options.haul[0], options.haul[1], options.minutes, options.rate))))
         return
     root = Path(tempfile.mkdtemp(dir=options.folder))
     try:
