@@ -82,6 +82,11 @@ class Data:
         return sum(sum(each.sizes) for each in self.series)
 
     @property
+    def largest_bytes(self) -> int:
+        """Bytes of the largest instance."""
+        return max(max(each.sizes) for each in self.series)
+
+    @property
     def manifest(self) -> Path:
         """Study, series and count of each, for dicomhaul and a DICOMweb server."""
         return self.root / "manifest.csv"

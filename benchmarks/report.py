@@ -57,7 +57,7 @@ def _cells(row: Mapping[str, Any], document: Document) -> Iterator[str]:
     yield f"{row['wall_s']:.2f} s"
     yield _or_nothing(row["mb_per_s"], "{:,.0f}")
     yield _or_nothing(row["instances_per_s"], "{:,.0f}")
-    yield _or_nothing(row["cpu_s_per_gb"], "{:.1f}")
+    yield f"{row['cpu_s']:.1f} in all" if row["cpu_s_per_gb"] is None else f"{row['cpu_s_per_gb']:.1f}"
     yield f"{row['peak_mb']:,.0f}"
     yield _against(row, document)
     more = [f"{value:.1%} {_METRICS[name]}" if name in _SHARES else f"{value:,.2f} {_METRICS.get(name, name)}"

@@ -30,7 +30,6 @@ from dicomhaul.planner.request import Load, PlanRequest
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.run import fingerprint
 
-TITLE: Final = "resume, 10 of 1,000,000 series"
 _SERIES: Final = 1_000_000
 _QUICK_SERIES: Final = 20_000
 _LEFT: Final = 10
@@ -44,7 +43,7 @@ def resume(root: Path, kept: Path, *, quick: bool, options: tuple[str, ...] = ()
     ledger = _kept_ledger(kept, query)
     left = _left(ledger)
     shapes = [Shape(count, _INSTANCE_BYTES) for _, count in left]
-    data = build(root, shapes, bodies=False, names=[named for named, _ in left])
+    build(root, shapes, bodies=False, names=[named for named, _ in left])
     with nginx(root, logs=True) as served:
         profile = bucket_profile(root, served.url)
         words = [
@@ -71,7 +70,7 @@ def resume(root: Path, kept: Path, *, quick: bool, options: tuple[str, ...] = ()
         def run() -> Run:
             return _run(command, prepare, root / "out", served)
 
-        yield Stage(TITLE, data.size_bytes, data.instances, {DICOMHAUL: run})
+        yield Stage(f"resume, {len(left)} of {query.limit_series:,} series", 0, 0, {DICOMHAUL: run})
 
 
 def _run(command: Command, prepare: Callable[[Path], None], out: Path, served: Served) -> Run:
@@ -94,13 +93,13 @@ def _kept_ledger(folder: Path, query: Query) -> Path:
     """Return a ledger of `query` in which all but ten series are done, making it where it is not there."""
     schema = (resources.files("dicomhaul.record") / "schema.sql").read_bytes()
     mark = hashlib.sha256(schema + repr(query).encode() + idc_index_data.__version__.encode()).hexdigest()[:16]
-    path = folder / f"resume-{mark}.sqlite3"
+    path = folder / f"resume-{query.limit_series}-{mark}.sqlite3"
     if path.is_file():
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("resume-*"):
+    for old in folder.glob(f"resume-{query.limit_series}-*"):
         old.unlink()
-    growing = folder / "resume-growing.sqlite3"
+    growing = folder / f"resume-{query.limit_series}-growing.sqlite3"
     with closing(Ledger.open(growing)) as ledger:
         ledger.set_meta("name_by", "sop")
     source = resolve_sources(str(bucket_profile(folder, "https://127.0.0.1:1")))

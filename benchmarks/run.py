@@ -4,8 +4,8 @@
 
 Each round runs every contender of a workload once; the first round warms up and does not count. What one leaves is
 removed before the next begins. Writes `benchmarks/results/DATE.json` and `latest.svg`, and prints the table. The whole
-of it takes about an hour on two cores and up to 12 GB below `--folder`, which is to be memory: a disk would be what is
-measured.
+of it takes about an hour on two cores and up to 15 GB of memory, most of it below `--folder`: on a disk, the disk would
+be what is measured.
 """
 
 import argparse

@@ -14,7 +14,7 @@ from benchmarks.origin_nginx import Limit, Served, nginx
 from benchmarks.origin_orthanc import orthanc
 from benchmarks.peers import Command, Scene
 from benchmarks.relay import relay
-from benchmarks.workloads import DICOMHAUL_BUCKET, DICOMHAUL_MD5, IDC_INDEX, S5CMD, Workload
+from benchmarks.workloads import DICOMHAUL_BUCKET, DICOMHAUL_MD5, DICOMWEB_CLIENT, IDC_INDEX, S5CMD, Workload
 
 _FROM_BUCKETS: Final = frozenset({S5CMD, IDC_INDEX, DICOMHAUL_BUCKET, DICOMHAUL_MD5})
 _OURS: Final = (".dicomhaul", "index.parquet")
@@ -39,7 +39,7 @@ class Stage:
     """A workload that can be run.
 
     Attributes:
-        size_bytes, instances: what each contender has to bring; 0 where nothing is brought.
+        size_bytes, instances: what each contender has to bring; 0 where that is not what is measured.
         contenders: what runs each of them once.
     """
 
@@ -50,9 +50,13 @@ class Stage:
 
 
 def needed_bytes(workload: Workload, shapes: tuple[Shape, ...]) -> int:
-    """Return the room that a workload takes: as bodies, as objects, and once more as what came."""
+    """Return the room that a workload takes: as bodies, as objects, once more as what came, and in its contenders."""
     kinds = 1 + _has_bodies(workload) + _has_objects(workload)
-    return kinds * sum(each.instances * each.instance_bytes for each in shapes)
+    held = 0
+    if DICOMWEB_CLIENT in workload.contenders:
+        largest = max(each.instance_bytes for each in shapes)
+        held = peers.threads_of_dicomweb_client(workload.at_once, largest) * peers.HELD_TIMES * largest
+    return kinds * sum(each.instances * each.instance_bytes for each in shapes) + held
 
 
 def _has_bodies(workload: Workload) -> bool:

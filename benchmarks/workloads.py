@@ -100,8 +100,7 @@ TRANSFERS: Final = (
         (Shape(1_100, MR_BYTES),) * 2,
         (*_BODIES, *_OBJECTS, DICOMHAUL_MD5, IDC_INDEX),
     ),
-    # dicomweb-client has no row in (c): see docs/performance.md.
-    Workload("c", "WSI, 4 x 1 GB", (Shape(1, 10**9),) * 4, (Shape(1, 10**8),) * 2, (DICOMHAUL, CURL, ARIA2)),
+    Workload("c", "WSI, 4 x 1 GB", (Shape(1, 10**9),) * 4, (Shape(1, 10**8),) * 2, _BODIES),
     Workload("c-bucket", "WSI, 4 x 1 GB, bucket", (Shape(1, 10**9),) * 4, (Shape(1, 10**8),) * 2, _OBJECTS),
     Workload("d", "mixed as IDC is", IDC_TWENTIETHS, IDC_TWENTIETHS[5:15], (*_BODIES, *_OBJECTS)),
     Workload(
