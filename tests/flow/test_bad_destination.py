@@ -3,9 +3,7 @@
 import resource
 import shutil
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,11 +12,11 @@ from dicomhaul.origin import Origin
 from support.command import Ended, Word, run_command
 from support.destination import assert_recorded, expected_tree, read_ledger, read_tree
 from support.made_up import made_up_catalog
+from support.mounts import mounted, remounted
 from support.origin_process import origin_thread
 
 COUNTS = (4, 4)
 ROOM_BYTES = 2_000_000
-MOUNT = shutil.which("mount")
 
 
 @pytest.fixture(scope="module")
@@ -37,20 +35,6 @@ def pulled(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pull(origin: Origin, dest: Path, *more: Word, before: Callable[[], None] | None = None) -> Ended:
     return run_command("pull", "--all", "--source", origin.url, "-o", dest, "--json", *more, before=before)
-
-
-@contextmanager
-def mounted(place: Path, *options: str) -> Iterator[bool]:
-    """Mount something on a new folder `place`; yield False where that is not allowed."""
-    place.mkdir(exist_ok=True)
-    allowed = (
-        MOUNT is not None and subprocess.run([MOUNT, *options, place], capture_output=True, check=False).returncode == 0
-    )
-    try:
-        yield allowed
-    finally:
-        if allowed:
-            subprocess.run(["umount", "--lazy", place], check=True)  # a process that ends may still hold it
 
 
 def limit_files() -> None:
@@ -92,8 +76,7 @@ def test_a_disk_that_fills_up(tmp_path: Path) -> None:
         assert len(tree) == len(landed) == ended.json["instances_landed"] == (2 if allowed else 0)
         assert tree.items() <= expected_tree(catalog).items()
         if allowed:
-            assert MOUNT is not None
-            subprocess.run([MOUNT, "-o", "remount,size=128m", dest], check=True)
+            remounted(dest, "size=128m")
         resumed = run_command("resume", dest, "--json")
         assert resumed.code == 0, resumed.stderr
         assert (resumed.code, resumed.json["instances_landed"]) == (0, 3 - len(landed))
