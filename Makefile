@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # Two workers: each that needs an Orthanc starts its own.
 WORKERS ?= 2
+# More words for the benchmark, such as --workload a --runs 3.
+BENCH ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types check bench guard format clean orthanc fuse
@@ -40,7 +42,7 @@ bench: $(VENV)/.bench orthanc
 	@.ci/install-bench
 	@$(BIN)/python -m benchmarks.wire
 	@$(BIN)/python -m benchmarks.growth
-	@$(BIN)/python -m benchmarks.run
+	@$(BIN)/python -m benchmarks.run $(BENCH)
 
 guard: $(VENV)/.tests
 	@.ci/install-bench

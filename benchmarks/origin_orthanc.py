@@ -18,13 +18,21 @@ _PLUGINS: Final = ("/usr/share/orthanc/plugins", "/usr/lib/orthanc")
 _STARTS_WITHIN_S: Final = 30.0
 
 
+def is_installed() -> bool:
+    """Say whether Orthanc and its DICOMweb plugin are there."""
+    return shutil.which("Orthanc") is not None and bool(_plugins())
+
+
+def _plugins() -> list[Path]:
+    return [path for folder in _PLUGINS for path in sorted(Path(folder).glob("libOrthancDicomWeb.so*"))]
+
+
 @contextmanager
 def orthanc(root: Path, shapes: Sequence[Shape]) -> Iterator[str]:
     """Run one that holds the instances of `shapes`; yield its URL. Its DICOMweb service is at `/dicom-web`."""
-    program = shutil.which("Orthanc")
-    plugins = [path for folder in _PLUGINS for path in sorted(Path(folder).glob("libOrthancDicomWeb.so*"))]
+    program, plugins = shutil.which("Orthanc"), _plugins()
     if program is None or not plugins:
-        sys.exit("Orthanc is not installed (Debian: orthanc orthanc-dicomweb)")
+        sys.exit("Orthanc is not installed")
     port = free_port()
     configuration = {
         "StorageDirectory": str(root / "orthanc"),

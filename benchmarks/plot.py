@@ -16,7 +16,7 @@ _TEXT: Final = "#24292f"
 _MUTED: Final = "#6e7781"
 _AHEAD: Final = "#1f6feb"
 _BEHIND: Final = "#d1742f"
-_TICKS: Final = (0.25, 0.5, 1, 2, 4, 8, 16, 32)
+_TICKS: Final = (0.03125, 0.0625, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 
 
 def ratios(document: Mapping[str, Any]) -> str:
@@ -26,18 +26,22 @@ def ratios(document: Mapping[str, Any]) -> str:
     """
     shown = [each for each in document["ratios"] if _is_shown(each, document)]
     bounds = {(bar["workload"], bar["peer"]): bar["bound"] for bar in document["bars"] if bar["metric"] == "speed"}
-    highest = max((max(each["speeds"]) for each in shown), default=1.0)
-    ticks = [tick for tick in _TICKS if tick <= max(2.0, 2 * highest)]
+    speeds = [speed for each in shown for speed in each["speeds"]]
+    ticks = (
+        [tick for tick in _TICKS if min(0.5, *speeds) / 2 <= tick <= max(2.0, *speeds) * 2] if speeds else [0.5, 1, 2]
+    )
 
     def x(value: float) -> float:
-        inside = log10(max(value, _TICKS[0]) / _TICKS[0]) / log10(ticks[-1] / _TICKS[0])
+        inside = log10(max(value, ticks[0]) / ticks[0]) / log10(ticks[-1] / ticks[0])
         return _LEFT + min(1.0, inside) * (_WIDTH - _LEFT - _RIGHT)
 
     lines = []
     bottom = _TOP + _ROW * len(shown)
     for tick in ticks:
         lines.append(_line(x(tick), _TOP - 6, x(tick), bottom, "#d0d7de" if tick != 1 else _TEXT))
-        lines.append(_text(x(tick), _TOP - 12, f"{tick:g}x", anchor="middle", fill=_MUTED))
+        lines.append(
+            _text(x(tick), _TOP - 12, f"1/{1 / tick:g}" if tick < 1 else f"{tick:g}x", anchor="middle", fill=_MUTED)
+        )
     title = ""
     for number, each in enumerate(shown):
         y = _TOP + _ROW * number

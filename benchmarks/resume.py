@@ -34,6 +34,7 @@ _SERIES: Final = 1_000_000
 _QUICK_SERIES: Final = 20_000
 _LEFT: Final = 10
 _INSTANCE_BYTES: Final = 9_000
+_SMALL_BYTES: Final = 10**7  # what the index says of a series that is left, since room for it is looked for
 
 
 @contextmanager
@@ -132,6 +133,7 @@ def _left(ledger: Path) -> list[tuple[Named, int]]:
 def _left_rows(db: sqlite3.Connection) -> list[tuple[int]]:
     """Ten small ones from all over the cohort."""
     return db.execute(
-        "SELECT id FROM series WHERE expected BETWEEN 2 AND 20 AND bucket = ? ORDER BY (id * 7919) % 1000003 LIMIT ?",
-        (BUCKET, _LEFT),
+        "SELECT id FROM series WHERE expected BETWEEN 2 AND 20 AND size_bytes < ? AND bucket = ? "
+        "ORDER BY (id * 7919) % 1000003 LIMIT ?",
+        (_SMALL_BYTES, BUCKET, _LEFT),
     ).fetchall()

@@ -10,6 +10,7 @@ be what is measured.
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from typing import Any, Final
 
 from benchmarks import machine, peers, plot, report
 from benchmarks.figures import Result, bars_of, ratios_of, rows_of
+from benchmarks.origin_orthanc import is_installed
 from benchmarks.resume import resume
 from benchmarks.stages import Run, Stage, needed_bytes, problem_of, run_command, transfer
 from benchmarks.workloads import TRANSFERS
@@ -68,6 +70,18 @@ def _check_room(keys: list[str], folder: Path, *, quick: bool) -> None:
             )
 
 
+def _check_tools(keys: list[str]) -> None:
+    """Whatever is not installed is known before an hour has passed."""
+    workloads = [_BY_KEY[key] for key in keys if key in _BY_KEY]
+    absent = peers.missing(sorted({name for each in workloads for name in each.contenders}))
+    if any(each.server == "nginx" for each in workloads) and shutil.which("nginx") is None:
+        absent.append("nginx (Debian: nginx-light)")
+    if any(each.server == "orthanc" for each in workloads) and not is_installed():
+        absent.append("Orthanc (Debian: orthanc orthanc-dicomweb)")
+    if absent:
+        sys.exit(f"not installed: {', '.join(absent)}")
+
+
 def _measure(key: str, options: argparse.Namespace) -> Result:
     with (
         tempfile.TemporaryDirectory(dir=options.folder, prefix="bench-") as root,
@@ -93,32 +107,35 @@ def main() -> None:
     arguments.add_argument("--results", type=Path, default=_RESULTS)
     arguments.add_argument("--dicomhaul", default="", metavar="OPTIONS", help="more options for dicomhaul")
     options = arguments.parse_args()
+    _check_tools(options.workload)
     _check_room(options.workload, options.folder, quick=options.quick)
-    rows: list[dict[str, Any]] = []
-    ratios: list[dict[str, Any]] = []
-    began_load = machine.load()
-    for key in options.workload:
-        result = _measure(key, options)
-        rows += rows_of(result)
-        ratios += ratios_of(result)
-    document = {
+    document: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine.describe(),
         "versions": machine.versions(),
         "runs": options.runs,
         "quick": options.quick,
-        "load_before": round(began_load, 2),
+        "load_before": round(machine.load(), 2),
         "dicomhaul_options": options.dicomhaul,
-        "rows": rows,
-        "ratios": ratios,
-        "bars": bars_of(options.workload, rows, ratios),
+        "rows": [],
+        "ratios": [],
+        "bars": [],
     }
+    for number, key in enumerate(options.workload, 1):
+        result = _measure(key, options)
+        document["rows"] += rows_of(result)
+        document["ratios"] += ratios_of(result)
+        document["bars"] = bars_of(options.workload[:number], document["rows"], document["ratios"])
+        if not options.quick or options.results != _RESULTS:
+            _write(document, options.results)  # each time: an hour is long
     report.show(document)
-    if not options.quick or options.results != _RESULTS:
-        options.results.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(document, indent=1) + "\n"
-        (options.results / f"{document['date']}.json").write_text(text, encoding="utf-8")
-        (options.results / "latest.svg").write_text(plot.ratios(document), encoding="utf-8")
+
+
+def _write(document: dict[str, Any], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(document, indent=1) + "\n"
+    (folder / f"{document['date']}.json").write_text(text, encoding="utf-8")
+    (folder / "latest.svg").write_text(plot.ratios(document), encoding="utf-8")
 
 
 if __name__ == "__main__":
