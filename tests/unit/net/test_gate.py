@@ -20,24 +20,34 @@ from dicomhaul.net.gate import Gate
 from dicomhaul.net.line import Line
 from dicomhaul.net.pace import Pace
 from support.clock import FakeClock
+from support.far import Far, FarGate, shared_host
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True, params=["here", "in another process"])
+def _place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks cannot tell whether the gate is in its own process."""
+    monkeypatch.setattr(Bench, "far", request.param != "here")
 
 
 class Bench:
     """A gate with what it needs and tells."""
 
+    far = False
+
     def __init__(self, *, at_once: int = 4, per_s: float | None = None) -> None:
         self.clock = FakeClock()
         self.events: list[Event] = []
         self.tally = Tally()
-        self.gate = Gate(
+        gate = Gate(
             "pacs",
             pace=Pace(start=at_once, ceiling=at_once, per_s=per_s),
             clock=self.clock,
             observer=self.events.append,
             tally=self.tally,
         )
+        self.gate: Gate | FarGate = Far(shared_host(gate, self.clock), self.clock).gate if self.far else gate
 
     async def request(self, error: HaulError | None = None, *, job: str = "job", took_s: float = 0.0) -> bool:
         async with self.gate.slot() as began_at:
