@@ -253,9 +253,12 @@ async def test_what_breaks_after_connecting_is_disconnected(reply: Reply, text: 
 async def test_a_coding_that_nobody_asked_for_is_undone(coding: str) -> None:
     packed = zlib.compress(b"[1]") if coding == "Deflate" else gzip.compress(b"[1]")
     reply = ok(packed, Content_Encoding=coding, Content_Type="application/json")
-    async with open_loopback(lambda _: reply) as server, session_at(server.url()) as (session, _):
-        async with session.get("studies", accept="*/*") as response:
-            assert await response.read_json() == [1]
+    async with (
+        open_loopback(lambda _: reply) as server,
+        session_at(server.url()) as (session, _),
+        session.get("studies", accept="*/*") as response,
+    ):
+        assert await response.read_json() == [1]
 
 
 @pytest.mark.parametrize(
