@@ -37,7 +37,8 @@ PULL: Final = (
 )
 OBJECTS: Final = (
     ("write journal", 60),
-    ("write part", 40),
+    ("write part", 9_000),
+    ("write part", 9_000),
     ("fsync part", 3),
     ("write journal", 12),
     ("rename part", 8),

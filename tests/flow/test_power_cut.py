@@ -32,7 +32,7 @@ MOMENTS: Final = (
     (ANY, 700),
 )
 # Between the notes of a large object, and after them.
-OBJECTS: Final = (("write part", 50), ("fsync part", 3), *MOMENTS)
+OBJECTS: Final = (("write part", 9_000), ("write part", 9_000), *MOMENTS)
 MERGE: Final = (("unlink ledger", 1), (ANY, 300), ("fsync folder", 12), (ANY, 600))
 
 

@@ -21,6 +21,7 @@ _COUNTS = (1, 14, 2, 8, 20, 3)
 _BYTES = 300_000
 _WAIT_S = 0.01
 _LARGE_BYTES = 40_000_000  # noted twice on the way
+_LINE = "40M"  # slow enough that a note is recorded while the rest still comes
 _SMALL_BYTES = 20_000
 _SHARDED = (3, 1, 1, 2, 4, 2)
 
@@ -53,7 +54,7 @@ def bucket(folder: Path) -> Iterator[Cohort]:
     manifest.write_text(idc_manifest(rows), encoding="utf-8")
     with idc_thread(holdings) as origins:
         yield Cohort(
-            ("pull", manifest, "--source", write_profiles(folder, origins).source("bucket")),
+            ("pull", manifest, "--source", write_profiles(folder, origins).source("bucket"), "--bwlimit", _LINE),
             idc_tree(holdings, rows),
             origins.bucket.requests,
             objects={f"/{each.bucket}/{key}": sop for each in holdings.revisions for key, sop in each.sops.items()},

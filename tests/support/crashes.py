@@ -3,11 +3,11 @@
 import json
 import shutil
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import xxhash
 
@@ -15,15 +15,31 @@ from dicomhaul.cohort.lock import open_lock
 from dicomhaul.origin import Entry
 from dicomhaul.plan.split import Ask, ask_again
 from support.command import Word
-from support.destination import LedgerRow, assert_recorded, has_ledger, read_ledger, read_series_states, read_tree
+from support.destination import (
+    LedgerRow,
+    assert_recorded,
+    has_ledger,
+    read_ledger,
+    read_run_state,
+    read_series_states,
+    read_tree,
+)
 
 PRIVATE = ".dicomhaul"
 
 
 class Left(NamedTuple):
-    """What a ledger holds after a crash. `begun`: stem of a large object -> how much of it is noted."""
+    """What a ledger holds after a crash.
+
+    Attributes:
+        landed: what is recorded.
+        announced: what an intent names and is there, whole, in staging or at its place: it is adopted, not asked for.
+        begun: stem of a large object -> how much of it is noted.
+        planned: whether there is a plan.
+    """
 
     landed: list[LedgerRow]
+    announced: list[LedgerRow]
     begun: dict[str, int]
     planned: bool
 
@@ -33,7 +49,7 @@ class Left(NamedTuple):
         return {(row.study, row.series, row.sop) for row in self.landed}
 
 
-NOTHING = Left([], {}, planned=False)
+NOTHING = Left([], [], {}, planned=False)
 
 
 class Task(Protocol):
@@ -94,9 +110,9 @@ class Cohort:
     def asked_again(self, before: Left) -> list[str]:
         """Return what was asked for although it was there before, and the cost rule would rather not."""
         there: dict[str, dict[str, int]] = {}
-        for row in before.landed:
+        for row in (*before.landed, *before.announced):
             there.setdefault(f"/studies/{row.study}/series/{row.series}", {})[row.sop] = row.size_bytes or 0
-        recorded = {row.sop for row in before.landed}
+        recorded = {row.sop for row in (*before.landed, *before.announced)}
         wrong = []
         for entry in self.requests:
             if entry.level == "object":
@@ -121,6 +137,7 @@ class Cohort:
         assert_recorded(dest, self.good)
         assert read_ledger(dest) == read_ledger(calm)
         assert read_series_states(dest) == read_series_states(calm)
+        assert read_run_state(dest) == "complete"
         if self.lock:
             with open_lock(dest.with_suffix(".lock")) as lock:
                 digests = sorted(digest for row in lock for digest in (row.xxh3 or {}).values())
@@ -147,12 +164,23 @@ def left_at(dest: Path, scratch: Path, good: Mapping[str, bytes], told: str) -> 
         ((cohorts,),) = db.execute("SELECT count(*) FROM cohort")
         begun = {stem: (name, size) for stem, name, size in db.execute("SELECT stem, name, offset FROM partial")}
         intents = [part for (batch,) in db.execute("SELECT batch FROM intent") for part in json.loads(batch)]
-    moved = {name for _, folder, file, _, _, _, name, *_ in intents if f"{folder}/{file}" in tree}
-    for name, size in begun.values():
+        uids = {key: uids for key, *uids in db.execute("SELECT id, study, series FROM series")}
+    moving = {part[6] for part in intents}  # what becomes of these is the intent's affair
+    noted = {stem: (name, size) for stem, (name, size) in begun.items() if name not in moving}
+    for name, size in noted.values():
         staged = dest / PRIVATE / "staging" / name
-        assert staged.exists() or name in moved, f"{told}: the beginning of an object is noted and not there"
-        assert name in moved or staged.stat().st_size >= size, told
-    return Left(landed, {stem: size for stem, (_, size) in begun.items()}, planned=bool(cohorts))
+        assert staged.exists(), f"{told}: the beginning of an object is noted and not there"
+        assert staged.stat().st_size >= size, told
+    announced = list(_iter_announced(intents, uids, dest))
+    return Left(landed, announced, {stem: size for stem, (_, size) in noted.items()}, planned=bool(cohorts))
+
+
+def _iter_announced(intents: list[Any], uids: Mapping[int, list[str]], dest: Path) -> Iterator[LedgerRow]:
+    for series_id, folder, file, sop, size, digest, name, *_ in intents:
+        for path in (dest / PRIVATE / "staging" / name, dest / folder / file):
+            if path.exists() and xxhash.xxh3_128_hexdigest(path.read_bytes()) == digest:
+                yield LedgerRow._make([*uids[series_id], sop, folder, size, bytes.fromhex(digest), 0, 0])
+                break
 
 
 def assert_swept(dest: Path) -> None:

@@ -61,6 +61,12 @@ def read_series_states(dest: Path) -> dict[tuple[str, str], int]:
     return {(study, series): state for study, series, state in _ask(dest, "SELECT study, series, state FROM series")}
 
 
+def read_run_state(dest: Path) -> str | None:
+    """Return how the last run ended; None: it did not."""
+    ((state,),) = _ask(dest, "SELECT state FROM run ORDER BY id DESC LIMIT 1")
+    return None if state is None else str(state)
+
+
 def read_routes(dest: Path) -> dict[str, str | None]:
     """Return by which route each series came, by Series Instance UID; None: it has not come."""
     return dict(_ask(dest, "SELECT series, came_by FROM series"))

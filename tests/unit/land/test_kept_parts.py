@@ -88,6 +88,7 @@ async def test_what_is_noted_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.
             assert partial is not None
             path = bench.staging / partial.name
             assert synced[path.stat().st_ino] == path.stat().st_size == partial.offset
+            assert bench.staging.stat().st_ino in synced  # and so is its name
             assert partial.xxh3 == xxhash.xxh3_128_digest(path.read_bytes())
             assert (note.series_id, note.stem, partial.stem, partial.etag) == (7, STEM, STEM, "v1")
             seen.append(partial)
