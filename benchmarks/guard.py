@@ -9,6 +9,7 @@ raw bodies. The start of Python, planning and the index are in it: on data this 
 
 import argparse
 import dataclasses
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -28,6 +29,7 @@ def main() -> None:
     arguments.add_argument("--least", type=float, default=0.15)
     arguments.add_argument("--folder", type=Path, default=Path("/dev/shm"))
     options = arguments.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers and data go, too
     folder = options.folder if options.folder.is_dir() else None
     workload = dataclasses.replace(next(each for each in TRANSFERS if each.key == "a"), shapes=_SHAPES)
     ratios = []

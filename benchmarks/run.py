@@ -11,6 +11,7 @@ be what is measured.
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -107,6 +108,7 @@ def main() -> None:
     arguments.add_argument("--results", type=Path, default=_RESULTS)
     arguments.add_argument("--dicomhaul", default="", metavar="OPTIONS", help="more options for dicomhaul")
     options = arguments.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers and data go, too
     _check_tools(options.workload)
     _check_room(options.workload, options.folder, quick=options.quick)
     document: dict[str, Any] = {
