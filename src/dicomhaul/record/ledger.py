@@ -25,6 +25,15 @@ _APPLICATION_ID: Final = 0x64686C31  # "dhl1"
 _VERSION: Final = 2
 _JOURNALS: Final = ("-wal", "-shm", "-journal")
 _CHECKED_BYTES: Final = 1 << 30  # ten million instances: in 3 s
+_CONTRADICTIONS: Final = (  # each finds a row where a table lacks what another one says it holds
+    "PRAGMA foreign_key_check(member)",
+    "PRAGMA foreign_key_check(series)",
+    "SELECT 1 FROM series WHERE NOT EXISTS (SELECT 1 FROM member) LIMIT 1",
+    (
+        "SELECT 1 FROM series s WHERE state = 1 AND expected IS NOT 0 AND NOT EXISTS "
+        "(SELECT 1 FROM instance i WHERE i.series_id = s.id AND i.state = 1) LIMIT 1"
+    ),
+)
 _REROUTED: Final = 10_000  # series in memory at a time
 
 
@@ -103,7 +112,7 @@ class Ledger(LedgerReader):
                 raise
 
     def check(self) -> None:
-        """Read the whole file, up to a size, and hold each index against its table. Raises LedgerError for a damage.
+        """Read the whole file, up to a size, and hold its tables against each other. Raises LedgerError for a damage.
 
         A page that was lost and reads as zeros, or as another one, makes no query fail: they would just find less.
         """
@@ -114,6 +123,8 @@ class Ledger(LedgerReader):
             if pages * page_bytes > _CHECKED_BYTES:
                 return
             (result,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
+            if result == "ok" and any(self._db.execute(question).fetchone() for question in _CONTRADICTIONS):
+                result = "some of what it recorded is gone"
         if result != "ok":
             raise LedgerError(f"the ledger {self.path} is damaged: {str(result).splitlines()[-1]}")
 
