@@ -1,7 +1,7 @@
 """Disks that fail under a run, at any call: one clear stop, nothing wrong in the tree, and the next run ends as ever.
 
-Each strike is a run of its own; here some, spread over all of them. `DICOMHAUL_TEST_STRIKES=all` tries every one,
-`DICOMHAUL_TEST_SEED` chooses others.
+Each strike is a run of its own; here some, spread over all of them. `DICOMHAUL_TEST_STRIKES=all pytest --timeout=0`
+tries every one, `DICOMHAUL_TEST_SEED` chooses others.
 """
 
 import errno

@@ -1,7 +1,7 @@
 """Ledgers that are cut, overwritten, or lost in part: one clear stop, or the same end. Never another one.
 
 A half pulled destination is copied for each damage. Here some of them, spread over all pages of its ledger;
-`DICOMHAUL_TEST_PAGES=all` tries every page with every damage, `DICOMHAUL_TEST_SEED` chooses others.
+`DICOMHAUL_TEST_PAGES=all pytest --timeout=0` tries every page with every damage, `DICOMHAUL_TEST_SEED` chooses others.
 """
 
 import os
