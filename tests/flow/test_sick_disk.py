@@ -33,7 +33,7 @@ from support.sick_disk import ANY, ANY_ROOM, SHORT, SickDisk, Strike, sick_disk
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD, /proc")
 
 COUNTS = (3, 2, 2)
-STRIKES = os.environ.get("DICOMHAUL_TEST_STRIKES", "2")  # of each test; or "all"
+STRIKES = os.environ.get("DICOMHAUL_TEST_STRIKES", "1")  # of each test; or "all"
 SEED = int(os.environ.get("DICOMHAUL_TEST_SEED", "1"))
 ERRORS = {"DiskFull", "NotWritable", "LandingError", "LedgerError"}
 
@@ -73,7 +73,12 @@ def chosen(strikes: Sequence[Strike]) -> list[Strike]:
     """Return all of them, or as many as are wanted: of as many kinds as there can be."""
     if STRIKES == "all":
         return list(strikes)
-    shuffled = random.Random(SEED).sample(strikes, len(strikes))
+    most: dict[tuple[str, str], int] = {}
+    for strike in strikes:
+        most[strike.act, strike.thing] = max(strike.nth, most.get((strike.act, strike.thing), 0))
+    # No two runs make the same number of calls: one of the last may not come.
+    sure = [strike for strike in strikes if strike.nth <= max(1, most[strike.act, strike.thing] * 3 // 4)]
+    shuffled = random.Random(SEED).sample(sure, len(sure))
     seen: dict[tuple[str, str], int] = {}
     turns = []
     for strike in shuffled:
@@ -85,10 +90,14 @@ def chosen(strikes: Sequence[Strike]) -> list[Strike]:
 
 
 def assert_survived(ward: Ward, dest: Path, strike: Strike) -> bool:
-    """Pull on a disk that fails, then on one that does not; return whether the first run was stopped."""
+    """Pull on a disk that fails, then on one that does not; return whether the first run was stopped.
+
+    Some strikes do no harm: what a run only looks for, or would only tidy up.
+    """
     ended = ward.pull(dest, strike)
     good = expected_tree(ward.origin.catalog)
     told = f"{strike}: {ended}"
+    assert ward.disk.struck or STRIKES == "all", told
     assert ended.code in ({0, 1} if ward.disk.struck else {0}), told
     if ended.code == 1:
         assert ended.json["error"] in ERRORS, told
@@ -118,12 +127,11 @@ def assert_same_end(ward: Ward, dest: Path, told: str) -> None:
     assert list((dest / ".dicomhaul" / "staging").iterdir()) == [], told
 
 
-def survive(ward: Ward, folder: Path, strikes: Sequence[Strike]) -> int:
-    """Try each; return how many runs they stopped."""
-    stopped = 0
-    for number, strike in enumerate(strikes):
-        stopped += assert_survived(ward, folder / str(number), strike)
-    return stopped
+def survive(ward: Ward, folder: Path, strikes: Sequence[Strike]) -> None:
+    """Try those that are chosen."""
+    some = chosen(strikes)
+    stopped = sum(assert_survived(ward, folder / str(number), strike) for number, strike in enumerate(some))
+    assert stopped > len(some) // 2 or STRIKES != "all"
 
 
 @pytest.fixture(scope="module")
@@ -144,24 +152,23 @@ def each_call(calls: dict[tuple[str, str], int], acts: set[str], error: int, *, 
 
 def test_a_disk_that_is_full_from_any_write_on(ward: Ward, calls: dict[tuple[str, str], int], tmp_path: Path) -> None:
     taking = sum(count for (act, _), count in calls.items() if act in {"create", "write", "mkdir"})
-    some = chosen([Strike(ANY_ROOM, ANY, nth, errno.ENOSPC, lasting=True) for nth in range(1, taking + 1)])
-    assert survive(ward, tmp_path, some) > len(some) // 2
+    survive(ward, tmp_path, [Strike(ANY_ROOM, ANY, nth, errno.ENOSPC, lasting=True) for nth in range(1, taking + 1)])
 
 
 def test_a_call_that_fails_once(ward: Ward, calls: dict[tuple[str, str], int], tmp_path: Path) -> None:
     """As a worn disk does, or a network filesystem that hiccups. What is fatal and what is not is the run's to say."""
     acts = {"read", "write", "sync", "close", "cut", "open", "create", "rename", "mkdir", "unlink"}
-    assert survive(ward, tmp_path, chosen(each_call(calls, acts, errno.EIO, lasting=False)))
+    survive(ward, tmp_path, each_call(calls, acts, errno.EIO, lasting=False))
 
 
 def test_a_filesystem_that_turns_read_only(ward: Ward, calls: dict[tuple[str, str], int], tmp_path: Path) -> None:
     acts = {"create", "rename", "mkdir", "unlink", "write"}
-    assert survive(ward, tmp_path, chosen(each_call(calls, acts, errno.EROFS, lasting=True)))
+    survive(ward, tmp_path, each_call(calls, acts, errno.EROFS, lasting=True))
 
 
 def test_a_place_that_may_not_be_used(ward: Ward, calls: dict[tuple[str, str], int], tmp_path: Path) -> None:
     acts = {"open", "create", "rename", "mkdir", "unlink"}
-    assert survive(ward, tmp_path, chosen(each_call(calls, acts, errno.EACCES, lasting=True)))
+    survive(ward, tmp_path, each_call(calls, acts, errno.EACCES, lasting=True))
 
 
 def test_writes_that_take_only_half(ward: Ward, tmp_path: Path) -> None:
