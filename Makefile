@@ -10,11 +10,12 @@ WORKERS ?= 2
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench guard format clean orthanc fuse
+.PHONY: help demo test siege lint types check bench guard format clean orthanc fuse
 
 help:
 	@echo "make demo    see it at work, without the internet"
 	@echo "make test    run all tests (installs Orthanc and libfuse for them where it may)"
+	@echo "make siege   crashes, power cuts, sick disks and faults that stay: the long tests"
 	@echo "make lint    ruff: rules and format"
 	@echo "make types   mypy, strict"
 	@echo "make check   lint, types and test"
@@ -28,6 +29,9 @@ demo: $(VENV)/.package
 
 test: $(VENV)/.tests orthanc fuse
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+siege: $(VENV)/.tests orthanc fuse
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m long
 
 lint: $(VENV)/.tests
 	@$(BIN)/ruff check

@@ -14,6 +14,8 @@ from dicomhaul.origin import Cut, Gzip, Multipart, Part, Range, Redirect, Status
 from dicomhaul.origin.faults import Action
 from support.faulty import Asked, Case, pull_faulty
 
+pytestmark = pytest.mark.long
+
 HTML = "<html><body>Please log in</body></html>"
 JSON = '{"Message": "out of order"}'
 

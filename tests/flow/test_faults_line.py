@@ -14,6 +14,8 @@ from support.made_up import made_up_rows, manifest_of
 from support.origin_process import origin_thread
 from support.token_endpoint import TokenEndpoint
 
+pytestmark = pytest.mark.long
+
 TOKEN = "never-show-me"
 BEARER = f"Bearer {TOKEN}"
 TRIES = 2

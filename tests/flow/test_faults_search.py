@@ -14,6 +14,8 @@ from support.destination import assert_recorded, expected_tree, has_ledger, read
 from support.made_up import made_up_rows
 from support.origin_process import origin_thread
 
+pytestmark = pytest.mark.long
+
 PAGE = 3
 TRIES = 3
 DAMAGED = 3

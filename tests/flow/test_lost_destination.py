@@ -26,7 +26,7 @@ from support.origin_process import origin_thread
 from support.quick_command import QuickCommands, quick_commands
 from support.sick_disk import ANY_ROOM, SickDisk, Strike, sick_disk
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD, mounts")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD, mounts")]
 
 COUNTS = (3, 12, 2)
 SIZE_BYTES = 20_000

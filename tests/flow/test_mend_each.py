@@ -16,7 +16,7 @@ from support.made_up import made_up_catalog, made_up_rows, manifest_of
 from support.origin_process import origin_thread
 from support.quick_command import QuickCommands, quick_commands
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="commands are forked")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(sys.platform == "win32", reason="commands are forked")]
 
 COUNTS = (10, 10, 10)
 # So large that a damaged one is asked for by itself, whatever else of its series would come along.

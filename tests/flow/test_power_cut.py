@@ -19,6 +19,8 @@ from support.destination import read_tree
 from support.disk import ANY, LOCAL, NETWORK, open_disk
 from support.siege import Moments, Siege
 
+pytestmark = pytest.mark.long
+
 CUTS: Final = int(os.environ.get("DICOMHAUL_TEST_CUTS", "0"))
 MOMENTS: Final = (
     ("fsync folder", 12),

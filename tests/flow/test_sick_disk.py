@@ -30,7 +30,7 @@ from support.origin_process import origin_thread
 from support.quick_command import QuickCommands, quick_commands
 from support.sick_disk import ANY, ANY_ROOM, SHORT, SickDisk, Strike, sick_disk
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD, /proc")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD, /proc")]
 
 COUNTS = (3, 2, 2)
 STRIKES = os.environ.get("DICOMHAUL_TEST_STRIKES", "1")  # of each test; or "all"

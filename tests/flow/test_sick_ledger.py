@@ -34,7 +34,7 @@ from support.made_up import made_up_catalog, made_up_rows, manifest_of
 from support.origin_process import origin_thread
 from support.quick_command import QuickCommands, quick_commands
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="commands are forked")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(sys.platform == "win32", reason="commands are forked")]
 
 COUNTS = (3, 30, 2, 12)
 PAGES = os.environ.get("DICOMHAUL_TEST_PAGES", "5")  # damages; or "all"

@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from dicomhaul.cli.status import status
+from dicomhaul.errors import LedgerError
 from dicomhaul.model import Check, Proof, Receipt, SopUID
 from dicomhaul.record.ledger import Ledger
 from support.fakes import series_row, write_cohort
@@ -45,6 +46,6 @@ def test_they_are_named_to_a_reader(dest: Path, capsys: pytest.CaptureFixture[st
 def test_nothing_is_said_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / ".dicomhaul").mkdir()
     Ledger.open(tmp_path / ".dicomhaul" / "ledger.sqlite3").close()
-    with pytest.raises(typer.Exit):
+    with pytest.raises(LedgerError, match="holds no cohort"):
         status(tmp_path)
-    assert "compared" not in capsys.readouterr().out
+    assert capsys.readouterr().out == ""
