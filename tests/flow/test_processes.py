@@ -115,6 +115,7 @@ def test_a_throttle_that_one_process_meets_holds_all_of_them_back(tmp_path: Path
     assert read_tree(tmp_path / "dest") == expected_tree(catalog)
 
 
+@pytest.mark.long
 def test_limits_hold_over_all_processes(tmp_path: Path) -> None:
     catalog, dest = made_up_catalog(*[2] * 20, size_bytes=50_000), tmp_path / "dest"
     words: list[Word] = ["pull", cohort(tmp_path, *[2] * 20), "-o", dest, "--processes", "2", "--json"]
@@ -132,6 +133,7 @@ def test_limits_hold_over_all_processes(tmp_path: Path) -> None:
         assert 0 < ended.json["bytes_landed"] < used <= (900 << 10) + under_way
 
 
+@pytest.mark.long
 def test_a_signal_in_the_middle_of_a_transfer(tmp_path: Path) -> None:
     dest, catalog = tmp_path / "dest", made_up_catalog(*COUNTS)
     stalled = Rule(level="series", times=frozenset({2}), action=Stall(after_bytes=20_000))
@@ -172,6 +174,7 @@ def test_a_process_that_is_killed_ends_the_run_and_what_is_recorded_stays(tmp_pa
     assert_recorded(dest, expected_tree(catalog))
 
 
+@pytest.mark.long
 def test_when_the_parent_is_killed_its_hands_end_and_the_next_run_goes_on_at_once(tmp_path: Path) -> None:
     dest, catalog = tmp_path / "dest", made_up_catalog(*COUNTS)
     with origin_thread(slow(catalog, WAIT_S)) as origin:
@@ -194,6 +197,7 @@ def test_when_the_parent_is_killed_its_hands_end_and_the_next_run_goes_on_at_onc
     assert_recorded(dest, expected_tree(catalog))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("open_task", [dicomweb, bucket] if KILLS else [bucket])
 @pytest.mark.timeout(120 + 20 * KILLS)
 def test_killed_at_any_call_to_the_disk_it_goes_on(
@@ -205,6 +209,7 @@ def test_killed_at_any_call_to_the_disk_it_goes_on(
         Siege(together, disk, tmp_path, f"{open_task.__name__} by two").kill(MOMENTS, KILLS or 1)
 
 
+@pytest.mark.long
 def test_a_full_disk_that_one_process_meets_ends_the_run_as_ever(tmp_path: Path) -> None:
     catalog, dest = made_up_catalog(*COUNTS), tmp_path / "dest"
     with sick_disk(tmp_path) as disk, origin_thread(catalog) as origin:
