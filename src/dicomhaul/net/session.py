@@ -319,7 +319,7 @@ class Session:
             if url.origin() == self._origin:
                 raw = await self._ask_host(url.raw_path_qs, headers, authorization)
             else:
-                raw = await self._request(url, headers, None, at_home=False)
+                raw = await self._request(url, headers, at_home=False)
                 if raw.status == 401:
                     await _drop_body(raw)
                     self._refuse_credentials_abroad(url)
@@ -327,35 +327,32 @@ class Session:
 
     async def _ask_host(self, target: str, headers: Mapping[str, str], authorization: str | None) -> _Raw:
         """Ask the host itself: directly, unless a proxy lies between."""
-        if self._direct is None:
-            return await self._request(self._url(target), headers, authorization, at_home=True)
-        self._tally.requests += 1
         if authorization is not None:
             headers = {**headers, "Authorization": authorization}
-        answer = await self._direct.get(target, headers)
+        raw: _Raw
+        if self._direct is None:
+            raw = await self._request(self._url(target), headers, at_home=True)
+        else:
+            self._tally.requests += 1
+            raw = await self._direct.get(target, headers)
         self._on_answer()
-        return answer
+        return raw
 
     def _url(self, target: str) -> URL:
         return URL(f"{self._origin}{target}", encoded=True)
 
-    async def _request(
-        self, url: URL, more: Mapping[str, str], authorization: str | None, *, at_home: bool
-    ) -> aiohttp.ClientResponse:
+    async def _request(self, url: URL, headers: Mapping[str, str], *, at_home: bool) -> aiohttp.ClientResponse:
         """Ask by aiohttp."""
-        headers = dict(more)
-        if authorization is not None:
-            headers["Authorization"] = authorization
         proxy = self._proxies.for_url(url.scheme, url.host or "", url.port)
         proxy_headers = None
         if proxy is not None and proxy.authorization is not None:
             # With https the proxy sees only a CONNECT; with http it is the request itself that it sees.
             proxy_headers = {"Proxy-Authorization": proxy.authorization}
             if url.scheme == "http":
-                headers |= proxy_headers
+                headers = {**headers, **proxy_headers}
         self._tally.requests += 1
         try:
-            raw = await self._client.get(
+            return await self._client.get(
                 url,
                 headers=headers,
                 allow_redirects=False,
@@ -368,9 +365,6 @@ class Session:
             if isinstance(failed, RetryableError) and not at_home:
                 failed.connected = True  # where this resource leads says nothing about the host
             raise failed from None  # its text may quote what the server said
-        if at_home:
-            self._on_answer()
-        return raw
 
     def _redirected(self, url: URL, location: str, status: int) -> URL:
         try:
