@@ -21,6 +21,7 @@
   + LandingError                 start nothing new, save, stop (exit 1)
     - DiskFull · NotWritable
   + LedgerError                  stop (exit 1)
+  + SyncRefused                  a sync would remove more than it may: nothing was changed (exit 1)
   + CrewError                    one of several processes that haul has died: stop (exit 1)
   + IncompleteError              the run ended, something is missing; carries report (exit 3)
 
@@ -203,6 +204,10 @@ class NotWritable(LandingError):
 
 class LedgerError(HaulError):
     """The ledger is locked by another process, damaged, or of another layout or version."""
+
+
+class SyncRefused(HaulError):
+    """A sync would remove more than it may; nothing was changed."""
 
 
 class CrewError(HaulError):

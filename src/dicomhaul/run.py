@@ -136,7 +136,7 @@ async def pull(
     LedgerError where the destination cannot be used; with `report` set once there is something to report.
     """
     with open_destination(dest, options.state_dir, query.shard) as destination:
-        run = _Run(destination, dest, options, world, stop)
+        run = _Run(destination, dest, options, world, stop, command="pull")
         with run.ends_badly(), stop:
             if options.lock is not None:
                 check_lock_option(options.lock, query)
@@ -176,7 +176,7 @@ async def resume(
         if not cohorts:
             raise LedgerError(nothing)
         sources = [find_source(cohort) for cohort in cohorts]  # before anything is asked
-        run = _Run(destination, dest, options, world, stop)
+        run = _Run(destination, dest, options, world, stop, command="resume")
         with run.ends_badly(), stop:
             sources = [run.named(source) for source in sources]
             if damaged:
@@ -249,6 +249,8 @@ class _Run:
         options: HaulOptions,
         world: Surroundings,
         stop: anyio.CancelScope,
+        *,
+        command: str,
     ) -> None:
         self._at = destination
         self._dest = dest
@@ -267,7 +269,7 @@ class _Run:
         last = destination.ledger.last_run()
         killed = last is not None and last[2] not in _INDEXED
         self._outdated = killed or destination.adopted > 0  # the index
-        self._run_id = destination.ledger.begin_run(self._timestamp())
+        self._run_id = destination.ledger.begin_run(command, self._timestamp())
         if destination.adopted:
             world.observer(Noticed(f"adopted {destination.adopted} instances that an interrupted run had landed"))
         shard = destination.shard

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from dicomhaul.config.rates import Timetable
 from dicomhaul.model import Query
+from dicomhaul.plan.removal import RemovalLimits
 
 NameBy = Literal["sop", "crdc"]
 
@@ -51,6 +52,26 @@ class HaulOptions:
     max_duration_s: float | None = None
     wait: bool = False
     lock: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOptions:
+    """What `sync` does besides what a pull does.
+
+    Attributes:
+        trash_days: what leaves the tree is kept so many days in `DEST/.dicomhaul/trash`; 0: not at all.
+        keep_withdrawn: what the source has no more stays in the tree.
+        removal: a sync that would remove more is refused.
+        reconcile_s: seconds after which a source that is followed by a feed, or by study dates, is compared whole
+            again; 0: each time.
+        lookback_days: without a feed, studies of so many days are searched again each time.
+    """
+
+    trash_days: int = 30
+    keep_withdrawn: bool = False
+    removal: RemovalLimits = RemovalLimits()  # noqa: RUF009 - frozen
+    reconcile_s: float = 7 * 86_400.0
+    lookback_days: int = 30
 
 
 QUERY_JSON = TypeAdapter(Query)  # a query as the ledger and the planning child read it

@@ -49,7 +49,7 @@ def take_cohorts(db: sqlite3.Connection, source: sqlite3.Connection, ours: Seque
 
 
 def take_history(db: sqlite3.Connection, source: sqlite3.Connection) -> list[tuple[Any, ...]]:
-    """Take in what quotas gave; return the runs: started_at, ended_at, state, tally.
+    """Take in what quotas gave; return the runs: command, started_at, ended_at, state, tally.
 
     Both only as far as they are new since that ledger was last united.
     """
@@ -68,7 +68,7 @@ def take_history(db: sqlite3.Connection, source: sqlite3.Connection) -> list[tup
         [(name, day, size - before.get((name, day), 0)) for name, day, size in quota],
     )
     runs = source.execute(
-        "SELECT id, started_at, ended_at, state, tally FROM run WHERE id > ? ORDER BY id", (counted["runs"],)
+        "SELECT id, command, started_at, ended_at, state, tally FROM run WHERE id > ? ORDER BY id", (counted["runs"],)
     ).fetchall()
     counted = {"runs": max([counted["runs"], *(run[0] for run in runs)]), "quota": quota}
     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_UNITED + ledger_id, json.dumps(counted)))

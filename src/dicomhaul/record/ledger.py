@@ -22,7 +22,7 @@ from dicomhaul.record.reader import LedgerReader, guard, work_from
 from dicomhaul.record.states import Move
 
 _APPLICATION_ID: Final = 0x64686C31  # "dhl1"
-_VERSION: Final = 2
+_VERSION: Final = 3
 _JOURNALS: Final = ("-wal", "-shm", "-journal")
 _CHECKED_BYTES: Final = 1 << 30  # ten million instances: in 3 s
 _CONTRADICTIONS: Final = (  # each finds a row where a table lacks what another one says it holds
@@ -365,10 +365,11 @@ class Ledger(LedgerReader):
                 self._move(Move.REOPEN, series_id, "proof = NULL, came_by = NULL")
             self._db.execute("INSERT OR REPLACE INTO meta VALUES ('index', 'stale')")
 
-    def begin_run(self, started_at: str) -> int:
+    def begin_run(self, command: str, started_at: str) -> int:
         """Open a row of the table `run`."""
         with guard(self.path):
-            return int(self._db.execute("INSERT INTO run (started_at) VALUES (?)", (started_at,)).lastrowid or 0)
+            row = self._db.execute("INSERT INTO run (command, started_at) VALUES (?, ?)", (command, started_at))
+            return int(row.lastrowid or 0)
 
     def end_run(self, run_id: int, ended_at: str, state: str, tally: str) -> None:
         """Close it."""

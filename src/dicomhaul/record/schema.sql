@@ -95,8 +95,53 @@ CREATE TABLE intent (            -- batches about to be renamed from staging; ea
 
 CREATE TABLE run (
     id         INTEGER PRIMARY KEY,
+    command    TEXT NOT NULL,           -- pull, resume, sync
     started_at TEXT NOT NULL,
     ended_at   TEXT,
     state      TEXT,                    -- complete, partial, paused, interrupted, failed; NULL: was killed
     tally      TEXT                     -- JSON
+);
+
+CREATE TABLE swap (              -- series whose new revision lands beside the old one
+    series_id INTEGER PRIMARY KEY REFERENCES series (id),
+    folder    TEXT NOT NULL             -- where it belongs; until it is complete, series.folder is one of ours
+);
+
+CREATE TABLE outgoing (          -- files that leave the tree for the trash: withdrawn, or of a revision that is replaced
+    id         INTEGER PRIMARY KEY,
+    after      INTEGER REFERENCES series (id),  -- only when this series' new revision is complete; NULL: as soon as may be
+    study      TEXT NOT NULL,
+    series     TEXT NOT NULL,
+    sop        TEXT NOT NULL,
+    folder     TEXT NOT NULL,           -- where it lies
+    file       TEXT NOT NULL,
+    size_bytes INTEGER,
+    xxh3       BLOB,
+    reason     TEXT NOT NULL
+);
+
+CREATE TABLE cursor (            -- how far each source of change has been followed
+    feed     TEXT PRIMARY KEY,          -- the kind of feed and whom it is of
+    position TEXT NOT NULL,             -- JSON; what it covers is recorded
+    moved_at TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE version (           -- of instances that a feed told of: which of its entries was the last to count
+    series_id INTEGER NOT NULL REFERENCES series (id),
+    sop       TEXT NOT NULL,
+    version   INTEGER NOT NULL,
+    PRIMARY KEY (series_id, sop)
+) WITHOUT ROWID;
+
+CREATE TABLE sample (            -- how a run went on, for its report: a bounded number of rows a run
+    run_id    INTEGER NOT NULL REFERENCES run (id),
+    at_s      REAL NOT NULL,            -- since the run began
+    instances INTEGER NOT NULL,         -- landed since the run began
+    bytes     INTEGER NOT NULL,         -- likewise
+    PRIMARY KEY (run_id, at_s)
+) WITHOUT ROWID;
+
+CREATE TABLE trail_outbox (      -- what the audit log is still to be told, see trail/
+    number INTEGER PRIMARY KEY,
+    entry  TEXT NOT NULL                -- JSON
 );

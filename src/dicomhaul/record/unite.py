@@ -112,8 +112,8 @@ def unite(ledger: Ledger, others: Sequence[Other], *, bring: Bring, carry: Carry
                 take_cohorts(db, step.db, step.ours)
                 runs += take_history(db, step.db)
             united.ledgers += 1
-        runs.sort(key=lambda run: str(run[0]))
-        db.executemany("INSERT INTO run (started_at, ended_at, state, tally) VALUES (?, ?, ?, ?)", runs)
+        runs.sort(key=lambda run: str(run[1]))
+        db.executemany("INSERT INTO run (command, started_at, ended_at, state, tally) VALUES (?, ?, ?, ?, ?)", runs)
         united.unfinished = join_shards(db, fingerprint)
         db.execute("INSERT OR REPLACE INTO meta VALUES ('index', 'stale')")
     united.contested = sorted(set(united.contested))

@@ -379,9 +379,9 @@ def test_names_for_findings(ledger: Ledger) -> None:
 
 def test_runs(ledger: Ledger) -> None:
     assert ledger.last_run() is None
-    ledger.end_run(ledger.begin_run("t0"), "t1", "complete", "{}")
+    ledger.end_run(ledger.begin_run("pull", "t0"), "t1", "complete", "{}")
     assert ledger.last_run() == ("t0", "t1", "complete")
-    ledger.begin_run("t2")
+    ledger.begin_run("pull", "t2")
     assert ledger.last_run() == ("t2", None, None)
 
 

@@ -252,7 +252,7 @@ def test_runs_and_quotas_are_counted_once(ledgers: Ledgers) -> None:
     one, two, target = (ledgers.open(name) for name in ("one", "two", "target"))
     for ledger, day, at in ((one, "2026-01-05", TUESDAY), (two, "2026-01-05", MONDAY)):
         plan(ledger, [series_row("1.1")], at=at)
-        run_id = ledger.begin_run(at)
+        run_id = ledger.begin_run("pull", at)
         ledger.end_run(run_id, at, "complete", "{}")
         with ledger.transaction():
             ledger.add_quota("idc-proxy", day, 100)
@@ -262,7 +262,7 @@ def test_runs_and_quotas_are_counted_once(ledgers: Ledgers) -> None:
         assert [row["started_at"] for row in ask(target, "SELECT started_at FROM run ORDER BY id")] == [MONDAY, TUESDAY]
     with one.transaction():
         one.add_quota("idc-proxy", "2026-01-05", 11)
-    one.begin_run("2026-01-07T00:00:00+00:00")
+    one.begin_run("pull", "2026-01-07T00:00:00+00:00")
     ledgers.unite(target, one)
     assert target.quota_used("idc-proxy", "2026-01-05") == 211
     assert len(ask(target, "SELECT * FROM run")) == 3
