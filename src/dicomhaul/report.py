@@ -63,6 +63,7 @@ class Report:
         routes: what each route has brought of the cohort, in this run and before: complete series, their instances
             and bytes.
         failures: what is missing, by name.
+        failures_accepted: failures besides, that the user has said are known.
     """
 
     dest: Path
@@ -84,6 +85,7 @@ class Report:
     series_moved: int = 0
     routes: dict[str, Amount] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
+    failures_accepted: int = 0
 
     @classmethod
     def at_rest(

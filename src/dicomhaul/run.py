@@ -266,6 +266,7 @@ class _Run:
         self._error: HaulError | None = None  # what ends the run, whatever the source
         self._reached = ""  # the limit of the user's that ended the run
         self._due = 0  # cohorts that are to be hauled
+        self._known_to_fail: set[str] = set()  # UIDs that failed before this run, as the user knows
         last = destination.ledger.last_run()
         killed = last is not None and last[2] not in _INDEXED
         self._outdated = killed or destination.adopted > 0  # the index
@@ -336,6 +337,7 @@ class _Run:
         self._finished = False
         self._cohorts.append(cohort_id)
         ledger = self._at.ledger
+        self._known_to_fail |= self._options.accepted.named(ledger.iter_failures(cohort_id))
         ledger.retry_failed(cohort_id)
         # Another cohort that shares series with this one may have been planned for other sources since.
         router = _router(source, self._options.quota_bytes)
@@ -424,7 +426,17 @@ class _Run:
         if self._error is not None:
             self._error.report = report
             raise self._error
+        if report.state in {"complete", "partial"}:
+            self._tell_mended()
         return report
+
+    def _tell_mended(self) -> None:
+        """Say, in the run that mended it and in no later one, what was accepted as a failure and is none any more."""
+        if not self._known_to_fail:
+            return
+        fine = self._known_to_fail - self._options.accepted.named(self._at.ledger.iter_failures(*self._cohorts))
+        for uid in sorted(fine):
+            self._world.observer(Noticed(f"{uid} no longer fails: --accept-failures need not name it any more"))
 
     async def index(self) -> None:
         """Write index.parquet, if what is there has changed. Cancelled, it is left to the next run.
@@ -502,7 +514,7 @@ class _Run:
     def _report(self) -> Report:
         ledger, spent = self._at.ledger, self._spent()
         standing = ledger.standing(*(self._cohorts or [_NO_COHORT]))
-        failures = tuple(ledger.iter_failures(*self._cohorts))
+        failures, known = self._options.accepted.split(ledger.iter_failures(*self._cohorts))
         left = standing.series_planned - standing.series_complete - standing.series_failed
         state, reason = self._state(left, len(failures))
         return dataclasses.replace(
@@ -516,6 +528,7 @@ class _Run:
             elapsed_s=self._world.clock.monotonic() - self._began_s,
             series_moved=spent.series_moved,
             routes=ledger.came_by(*(self._cohorts or [_NO_COHORT])),
+            failures_accepted=len(known),
         )
 
     def _state(self, left: int, failures: int) -> tuple[RunState, str]:

@@ -75,6 +75,8 @@ def print_report(report: Report) -> None:
             f"{report.throttled:,} throttled; "
             f"{human_bytes(report.bytes_discarded)} came twice or damaged and were not kept"
         )
+    if report.failures_accepted:
+        say(f"  {human_count(report.failures_accepted, 'failures')} besides, as accepted")
     print_failures(report.failures)
 
 

@@ -55,6 +55,7 @@ def pull(
     max_duration: shared.MaxDurationOption = None,
     wait: shared.WaitOption = False,
     lock: shared.LockOption = None,
+    accept_failures: shared.AcceptFailuresOption = None,
     state_dir: shared.StateDirOption = None,
     force: shared.ForceOption = False,
     recheck: shared.RecheckOption = False,
@@ -118,6 +119,7 @@ def pull(
         max_duration=max_duration,
         wait=wait,
         lock=lock,
+        accept_failures=accept_failures,
     )
     from dicomhaul.hauler import Cohort, Hauler  # noqa: PLC0415 - the engine loads in 0.4 s, which --help need not wait for
 
@@ -159,6 +161,7 @@ def resume(
     max_transfer: shared.MaxTransferOption = None,
     max_duration: shared.MaxDurationOption = None,
     wait: shared.WaitOption = False,
+    accept_failures: shared.AcceptFailuresOption = None,
     shard: shared.ShardOption = None,
     state_dir: shared.StateDirOption = None,
     force: shared.ForceOption = False,
@@ -194,6 +197,7 @@ def resume(
         max_transfer=max_transfer,
         max_duration=max_duration,
         wait=wait,
+        accept_failures=accept_failures,
     )
     part = None if shard is None else parse_shard(shard)
     from dicomhaul.hauler import Hauler  # noqa: PLC0415 - see pull

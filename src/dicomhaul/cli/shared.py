@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from dicomhaul.config.accepted import Accepted
 from dicomhaul.config.options import HaulOptions, NameBy
 from dicomhaul.config.rates import parse_duration_s, parse_size, parse_timetable
 from dicomhaul.config.source import Connection
@@ -296,6 +297,15 @@ LockOption = Annotated[
         rich_help_panel=_RUN,
     ),
 ]
+AcceptFailuresOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--accept-failures",
+        metavar="FILE",
+        help="Failures that are known and no reason for exit 3: UID, tab or comma, what the reason contains.",
+        rich_help_panel=_RUN,
+    ),
+]
 RateOption = Annotated[
     str | None,
     typer.Option(
@@ -437,6 +447,7 @@ def options_from(
     max_duration: str | None = None,
     wait: bool = False,
     lock: Path | None = None,
+    accept_failures: Path | None = None,
 ) -> HaulOptions:
     """Build the options of a run. Raises ConfigError."""
     return HaulOptions(
@@ -455,4 +466,5 @@ def options_from(
         max_duration_s=None if max_duration is None else parse_duration_s(max_duration),
         wait=wait,
         lock=lock,
+        accepted=Accepted() if accept_failures is None else Accepted.read(accept_failures),
     )

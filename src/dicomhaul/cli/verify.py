@@ -10,6 +10,7 @@ from dicomhaul.cli import shared
 from dicomhaul.cli.output import EXIT_CODES, emit_json, human_bytes, human_count, say, tell
 from dicomhaul.cli.pull import finish
 from dicomhaul.cli.watch import Watching
+from dicomhaul.config.accepted import Accepted
 from dicomhaul.config.source import Location
 from dicomhaul.errors import ConfigError
 from dicomhaul.plan.shard import parse_shard
@@ -51,6 +52,7 @@ def verify(
     transfers: shared.TransfersOption = None,
     shard: shared.ShardOption = None,
     lock: ProvedLockOption = None,
+    accept_failures: shared.AcceptFailuresOption = None,
     state_dir: shared.StateDirOption = None,
     as_json: shared.JsonOption = False,
     quiet: shared.QuietOption = False,
@@ -69,6 +71,7 @@ def verify(
     if lock is not None and repair:
         raise ConfigError("--repair changes what --lock would prove: repair first, then prove")
     part = None if shard is None else parse_shard(shard)
+    accepted = Accepted() if accept_failures is None else Accepted.read(accept_failures)
     found = verify_dest(
         dest,
         deep=deep,
@@ -88,13 +91,15 @@ def verify(
             connection=shared.connection_from(
                 auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
             ),
-            options=shared.options_from(transfers=transfers, tpslimit=tpslimit, state_dir=state_dir),
+            options=shared.options_from(
+                transfers=transfers, tpslimit=tpslimit, state_dir=state_dir, accept_failures=accept_failures
+            ),
             as_json=as_json,
             quiet=quiet,
         )
         return
     standing = found.standing
-    report = _report(found)
+    report = _report(found, accepted)
     if as_json:
         emit_json(
             {
@@ -117,14 +122,16 @@ def verify(
             say(f"  to mend it: dicomhaul verify {dest} --repair")
         elif found.absent:
             say(f"  {report.reason}")
-        elif found.failures or standing.series_complete < standing.series_planned:
+        elif report.state != "complete":
             say(f"  to go on: dicomhaul resume {dest}")
     raise typer.Exit(EXIT_CODES[report.state])
 
 
-def _report(found: "Verification") -> Report:
+def _report(found: "Verification", accepted: Accepted) -> Report:
     damaged, standing = len(found.damaged), found.standing
-    left = standing.series_planned - standing.series_complete
+    # What landed and is damaged or gone is no failure of the source's, so nobody can have accepted it.
+    failures, known = accepted.split(found.failures) if not damaged else (found.failures, ())
+    left = standing.series_planned - standing.series_complete - (0 if failures else standing.series_failed)
     if damaged:
         reason = f"{human_count(damaged, 'instances')} damaged or gone"
     elif left:
@@ -132,15 +139,16 @@ def _report(found: "Verification") -> Report:
     elif found.lock is not None and found.lock.findings:
         reason = f"{found.lock.series - found.lock.proven:,} of {found.lock.series:,} series are not as the lock says"
     else:
-        reason = human_count(len(found.failures), "failures") if found.failures else ""
+        reason = human_count(len(failures), "failures") if failures else ""
     if not reason and found.absent:
         reason = f"not here: {', and '.join(map(str, found.absent[:_SHOWN_COHORTS]))}"
-    report = Report.at_rest(found.dest, "partial" if reason else "complete", reason, standing, found.failures)
+    report = Report.at_rest(found.dest, "partial" if reason else "complete", reason, standing, failures)
     return replace(
         report,
         instances_present=found.instances - damaged,
         instances_failed=standing.instances_failed + damaged,
         elapsed_s=found.elapsed_s,
+        failures_accepted=len(known),
     )
 
 

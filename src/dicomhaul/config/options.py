@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
+from dicomhaul.config.accepted import Accepted
 from dicomhaul.config.rates import Timetable
 from dicomhaul.model import Query
 from dicomhaul.plan.removal import RemovalLimits
@@ -35,6 +36,7 @@ class HaulOptions:
         max_duration_s: stop, resumable, after so many seconds.
         wait: sleep until a used-up quota opens again, instead of stopping.
         lock: write a lock of the cohort there at the end, see `cohort.lock`.
+        accepted: failures that are known: a run in which nothing else fails is complete.
     """
 
     transfers: int | None = None
@@ -52,6 +54,7 @@ class HaulOptions:
     max_duration_s: float | None = None
     wait: bool = False
     lock: Path | None = None
+    accepted: Accepted = Accepted()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, slots=True)
