@@ -7,6 +7,7 @@ filesystems, where its shared memory does not work (the caller says so). Every s
 import json
 import os
 import sqlite3
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -19,6 +20,7 @@ from dicomhaul.model import End, Failure, Partial, Proof, Receipt, Routing, Seri
 from dicomhaul.record.keys import pack_stem
 from dicomhaul.record.merge import Routes, load_incoming, merge_incoming
 from dicomhaul.record.reader import LedgerReader, guard, work_from
+from dicomhaul.record.samples import Rhythm, beat
 from dicomhaul.record.states import Move
 
 _APPLICATION_ID: Final = 0x64686C31  # "dhl1"
@@ -45,6 +47,9 @@ class Ledger(LedgerReader):
         self._leasing = 0
         self._bounds: dict[tuple[int, End], tuple[int, int]] = {}
         self._routes: dict[str, list[int]] = {}  # first route -> ids of the choices that begin with it
+        self._run = (0, 0.0)  # id, and when it began by the monotonic clock; 0: none did
+        self._rhythm = Rhythm()
+        self._came = (0, 0)  # instances and bytes since then
 
     @classmethod
     def open(cls, path: Path, *, wal: bool = True, read_only: bool = False) -> "Ledger":
@@ -369,7 +374,26 @@ class Ledger(LedgerReader):
         """Open a row of the table `run`."""
         with guard(self.path):
             row = self._db.execute("INSERT INTO run (command, started_at) VALUES (?, ?)", (command, started_at))
-            return int(row.lastrowid or 0)
+        run_id = int(row.lastrowid or 0)
+        self._run, self._rhythm, self._came = (run_id, time.monotonic()), Rhythm(), (0, 0)
+        return run_id
+
+    def add_sample(self, now_s: float, instances: int = 0, size_bytes: int = 0, *, last: bool = False) -> None:
+        """Count what has landed in the run that began last; note its totals now and then, see `record.samples`.
+
+        `now_s`: by the monotonic clock. `last`: nothing more comes for now, note them in any case.
+        """
+        run_id, began_s = self._run
+        self._came = (self._came[0] + instances, self._came[1] + size_bytes)
+        due = beat(self._rhythm, now_s - began_s, last=last) if run_id else None
+        if due is None:
+            return
+        self._rhythm = due.rhythm
+        with guard(self.path):
+            self._db.execute("INSERT INTO sample VALUES (?, ?, ?, ?)", (run_id, due.rhythm.times[-1], *self._came))
+            if due.dropped:
+                marks = ", ".join("?" * len(due.dropped))
+                self._db.execute(f"DELETE FROM sample WHERE run_id = ? AND at_s IN ({marks})", (run_id, *due.dropped))  # noqa: S608 - marks
 
     def end_run(self, run_id: int, ended_at: str, state: str, tally: str) -> None:
         """Close it."""

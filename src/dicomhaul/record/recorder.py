@@ -75,6 +75,7 @@ class Recorder(threading.Thread):
             more = self._round()
         if self.error is None:
             try:
+                self._ledger.add_sample(time.monotonic(), last=True)
                 sweep(self._ledger, self._folder)  # beginnings of what came whole by another route take much room
             except HaulError as error:
                 self.error = error
@@ -128,6 +129,7 @@ class Recorder(threading.Thread):
                     ledger.drop_intent(intent_id)
                 for change, _ in changes:
                     change(ledger)
+                ledger.add_sample(time.monotonic(), len(parts), sum(part.size_bytes for part in parts))
         except HaulError as error:
             self.error = error
             return
