@@ -30,6 +30,7 @@ from dicomhaul.net.pace import Pace
 from dicomhaul.ports import Clock
 
 _THROTTLE_PAUSE_S = 1.0  # where the host names no time; doubled each time until something succeeds
+_PACED_PAUSE_S = 0.25  # the first of them, where the rate that it allows is known: that is what it gets then
 _THROTTLE_PAUSE_MAX_S = 32.0
 _THROTTLES_DOWN = 20  # cuts in a row, without one success: about eight minutes
 
@@ -158,7 +159,7 @@ class Gate:
         return GateStatistics(
             at_once=self._at_once(),
             running=self._running,
-            per_s=self._pace.per_s,
+            per_s=self._pace.per_s(self._clock.monotonic()),
             closed_for_s=max(0.0, self._closed_until - self._clock.monotonic()),
             throttled=self._cuts,
             probing=self._breaker.is_open,
@@ -212,7 +213,8 @@ class Gate:
         if retry_after_s:  # a server that asks for 0 s is still asking for less
             self._close(now, retry_after_s, reason)
         elif cut:
-            pause_s = _THROTTLE_PAUSE_S * 2.0 ** (self._cuts_in_a_row - 1)
+            first_s = _PACED_PAUSE_S if self._pace.has_learned else _THROTTLE_PAUSE_S
+            pause_s = first_s * 2.0 ** (self._cuts_in_a_row - 1)
             self._close(now, min(pause_s, _THROTTLE_PAUSE_MAX_S), reason)
 
     def _broke(self, began_at: float, error: RetryableError, job: str) -> bool:
