@@ -264,12 +264,15 @@ class Session:
         sent = {**headers, "Accept": accept}
         return _Get(self, lambda: self._open(path, params, sent), self._charge, any_status=any_status)
 
-    def get_from_root(self, path: str, *, accept: str) -> AbstractAsyncContextManager[Response]:
+    def get_from_root(
+        self, path: str, *, accept: str, params: Sequence[tuple[str, str]] = ()
+    ) -> AbstractAsyncContextManager[Response]:
         """GET `path`, which begins with a slash, from the host itself, wherever below it the base URL lies.
 
         What it brings is charged to nobody. Otherwise as `get`.
         """
-        return _Get(self, lambda: self._send(path, {"Accept": accept}), None, any_status=False)
+        target = f"{path}?{urlencode(params, quote_via=quote)}" if params else path
+        return _Get(self, lambda: self._send(target, {"Accept": accept}), None, any_status=False)
 
     def response(self, raw: _Raw, charge: Callable[[int], None] | None) -> Response:
         """Wrap an answer that is given to whoever asked."""

@@ -89,6 +89,16 @@ class Quota(_Table):
     usage_path: str | None = Field(default=None, pattern=r"^/[A-Za-z0-9._~/-]*$")
 
 
+class Feed(_Table):
+    """How a server tells what has changed; see the room `feed`.
+
+    `root`: where what tells it lies, relative to the base URL: `..` for each segment of its path to leave out.
+    """
+
+    kind: Literal["study-date", "azure", "orthanc"] = "study-date"
+    root: str = Field(default="", pattern=r"^(\.\.(/\.\.){0,7})?$")
+
+
 class Status(_Table):
     """What the status codes mean. What is not listed: 401 asks for credentials, 403, 404 and 410 are final for the
     resource, any other 4xx or 5xx is final too.
@@ -119,6 +129,7 @@ class Profile(_Table):
     status: Status = Status()
     bucket: Bucket = Bucket()
     quota: Quota = Quota()
+    feed: Feed = Feed()
 
     def day_bytes(self, allowed: int | None) -> int | None:
         """Return what such a server may give a day, where somebody states it: the profile, or the user.

@@ -1,0 +1,30 @@
+"""A search of recent studies, where a server has no feed: the cohort's own, narrowed by the study date. Pure.
+
+It finds what is new by its *date*. A study that is old and was stored today, and whatever was removed, is found when
+the whole cohort is compared the next time.
+"""
+
+import datetime as dt
+from dataclasses import replace
+from typing import Final
+
+from dicomhaul.cohort.dates import DateRange, parse_date_range
+from dicomhaul.model import Query
+
+WARNING: Final = (
+    "this server tells no changes: studies of the last {days} days are searched; what was stored late, changed or "
+    "removed in older ones is found every {reconcile}, when everything is compared (--reconcile, --look-back)"
+)
+
+
+def narrowed(query: Query, today: dt.date, days: int) -> Query | None:
+    """Return what of a cohort lies in the last `days` days before `today`, or later; None where nothing can.
+
+    Raises CohortError for a range of dates that is none.
+    """
+    since = today - dt.timedelta(days=min(days, (today - dt.date.min).days))
+    asked = DateRange(None, None) if query.study_date is None else parse_date_range(query.study_date)
+    if asked.last is not None and asked.last < since:
+        return None
+    first = since if asked.first is None else max(since, asked.first)
+    return replace(query, study_date=DateRange(first, asked.last).dicom())
