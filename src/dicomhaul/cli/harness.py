@@ -18,10 +18,11 @@ FOREIGN_ERRORS: Final = (OSError, UnicodeError)
 
 @dataclass(slots=True)
 class Stop:
-    """Whether a signal came, and what it does when it comes."""
+    """Whether a signal came, what it does when it comes, and what is left to do when a second one ends the process."""
 
     signal_number: int | None = None
     call: Callable[[], None] = field(default=lambda: None)
+    at_once: Callable[[], None] = field(default=lambda: None)
 
     @property
     def exit_code(self) -> int | None:
@@ -54,6 +55,7 @@ async def _listen(stop: Stop) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
             if stop.signal_number is not None:
+                stop.at_once()
                 os._exit(128 + number)
             stop.signal_number = int(number)
             stop.call()

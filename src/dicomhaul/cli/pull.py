@@ -1,18 +1,23 @@
 """`dicomhaul pull` and `dicomhaul resume`."""
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 from dicomhaul.cli import shared
 from dicomhaul.cli.harness import Stop, run_async
-from dicomhaul.cli.output import EXIT_CODES, emit_json, print_report
+from dicomhaul.cli.output import EXIT_CODES, emit_json, print_report, say
 from dicomhaul.cli.watch import Watching
 from dicomhaul.plan.shard import parse_shard
 
 if TYPE_CHECKING:
+    from dicomhaul.events import Observer
     from dicomhaul.hauler import Hauler
+    from dicomhaul.observe.series_command import Counts, SeriesCommands
     from dicomhaul.report import Report
 
 
@@ -56,6 +61,8 @@ def pull(
     wait: shared.WaitOption = False,
     lock: shared.LockOption = None,
     accept_failures: shared.AcceptFailuresOption = None,
+    on_series: shared.OnSeriesOption = None,
+    on_series_jobs: shared.OnSeriesJobsOption = 1,
     state_dir: shared.StateDirOption = None,
     force: shared.ForceOption = False,
     recheck: shared.RecheckOption = False,
@@ -80,6 +87,7 @@ def pull(
       dicomhaul pull manifest.csv --source URL -o data
       dicomhaul pull --sql "SELECT SeriesInstanceUID FROM index WHERE ..." -o data
       dicomhaul pull cohort.lock -o data
+      dicomhaul pull qin_pet_phantom -o data --on-series "dcm2niix -o nifti {folder}"
     """
     query = shared.query_from(
         targets=targets,
@@ -126,6 +134,7 @@ def pull(
     watching = Watching(
         quiet=quiet, verbose=verbose, bars=progress, log_file=log_file, level=log_level, log_format=log_format
     )
+    watching.commands = commands_from(on_series, to, at_once=on_series_jobs, tell=watching.hear)
     hauler = Hauler(
         source,
         profile=profile,
@@ -216,20 +225,67 @@ def resume(
     finish(hauler, watching, lambda: hauler.resume(dest, shard=part, check=False), as_json=as_json)
 
 
+def commands_from(command: str | None, dest: Path, *, at_once: int, tell: "Observer") -> "SeriesCommands | None":
+    """Return what runs the command for each series, where there is one. Raises ConfigError for one that cannot be."""
+    if command is None:
+        return None
+    from dicomhaul.observe.series_command import CommandLine, SeriesCommands  # noqa: PLC0415 - rarely
+
+    line = CommandLine.parse(command, os.environ.get("PATH"))
+    return SeriesCommands(line, dest, at_once=at_once, environ=os.environ, tell=tell)
+
+
 def finish(hauler: "Hauler", watching: Watching, call: "Callable[[], Awaitable[Report]]", *, as_json: bool) -> None:
     """Run a haul, print its report, and exit with its code."""
+    commands = watching.commands
 
     async def body(stop: Stop) -> "tuple[Report, int | None]":
-        stop.call = hauler.stop
-        async with hauler:
-            with watching.over(hauler.tally):
-                report = await call()
+        async with AsyncExitStack() as stack:
+            stop.call = hauler.stop
+            await stack.enter_async_context(hauler)
+            stack.enter_context(watching.over(hauler.tally))
+            if commands is not None:
+                await stack.enter_async_context(commands)
+                stop.at_once = commands.kill
+
+                def end() -> None:
+                    hauler.stop()
+                    commands.stop()
+
+                stop.call = end
+            report = await call()
         return report, stop.exit_code
 
     report, signalled = run_async(body)
+    leave(report, signalled, commands=None if commands is None else commands.counts, as_json=as_json)
+
+
+def leave(
+    report: "Report",
+    signalled: int | None,
+    *,
+    as_json: bool,
+    commands: "Counts | None" = None,
+    more: Mapping[str, Any] | None = None,
+) -> NoReturn:
+    """Print the report of a run, and of the commands for its series, and exit with its code.
+
+    Args:
+        report: what became of the run.
+        signalled: the exit code of the signal that stopped it.
+        as_json: print an object.
+        commands: what became of the commands.
+        more: what else stands in the object.
+    """
     if as_json:
-        emit_json(report.as_json())
+        ran = {} if commands is None else {"on_series": commands.as_json()}
+        emit_json({**report.as_json(), **ran, **(more or {})})
     else:
         print_report(report)
+        if commands is not None:
+            say(
+                f"  command for each series: {commands.done:,} done, {commands.failed:,} failed, "
+                f"{commands.left:,} not begun"
+            )
     code = signalled if report.state == "interrupted" and signalled is not None else EXIT_CODES.get(report.state, 1)
     raise typer.Exit(code)

@@ -306,6 +306,22 @@ AcceptFailuresOption = Annotated[
         rich_help_panel=_RUN,
     ),
 ]
+OnSeriesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--on-series",
+        metavar="COMMAND",
+        help="Run this for each series that has landed, while others still come. No shell; {folder}, {series} and "
+        "{study} are replaced, and stand in DICOMHAUL_FOLDER, ... too.",
+        rich_help_panel=_RUN,
+    ),
+]
+OnSeriesJobsOption = Annotated[
+    int,
+    typer.Option(
+        "--on-series-jobs", min=1, max=64, metavar="N", help="At most so many of them at once.", rich_help_panel=_RUN
+    ),
+]
 RateOption = Annotated[
     str | None,
     typer.Option(

@@ -5,16 +5,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dicomhaul.events import Event, Observer, Tally
 from dicomhaul.observe import choose_display
 from dicomhaul.observe.logs import log_event, open_logs
 
+if TYPE_CHECKING:
+    from dicomhaul.observe.series_command import SeriesCommands
+
 
 @dataclass(slots=True)
 class Watching:
-    """How a run is watched. A log on stderr (`-v`, or a format or level without a file) replaces the display there."""
+    """How a run is watched. A log on stderr (`-v`, or a format or level without a file) replaces the display there.
+
+    `commands`: what runs a command for each series that has landed; it hears of them, too.
+    """
 
     quiet: bool = False
     verbose: int = 0
@@ -22,12 +28,15 @@ class Watching:
     log_file: Path | None = None
     level: Literal["debug", "info", "warning", "error"] | None = None
     log_format: Literal["text", "json"] | None = None
+    commands: "SeriesCommands | None" = None
     _observers: list[Observer] = field(default_factory=list)
 
     def hear(self, event: Event) -> None:
-        """Pass an event to the display and to the log."""
+        """Pass an event to the display, to the log and to the commands."""
         for observer in self._observers:
             observer(event)
+        if self.commands is not None:
+            self.commands.hear(event)
 
     @contextmanager
     def over(self, tally: Tally) -> Iterator[None]:
