@@ -20,7 +20,8 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 
-from dicomhaul import forecasting, run
+from dicomhaul import adopting, forecasting, run
+from dicomhaul.adopting import Adopted, Taking
 from dicomhaul.config.options import HaulOptions
 from dicomhaul.config.source import IDC, Connection, Location, Sources, SourceSpec, resolve_sources
 from dicomhaul.destination import layout_of, naming_of
@@ -340,6 +341,42 @@ class Hauler:
         return _checked(await self._in_scope(lambda scope: run.resume(
             Path(to), self._options, self._world(), find_source=find_source, damaged=damaged, shard=shard, stop=scope
         )), check=check)  # fmt: skip
+
+    async def adopt(
+        self,
+        tree: str | os.PathLike[str],
+        to: str | os.PathLike[str],
+        cohort: Cohort | None = None,
+        *,
+        taking: Taking | None = None,
+        shard: Shard | None = None,
+    ) -> Adopted:
+        """Take over what a tree that another tool brought holds of a cohort; `pull` brings the rest.
+
+        Args:
+            tree: a folder with DICOM files, whatever they are called; also `to` itself, or a folder in it.
+            to: the destination.
+            cohort: what is wanted; None: everything that was asked for at `to`.
+            taking: whether files are linked, copied or moved.
+            shard: which part of `to`, without a cohort; else that of the cohort counts.
+
+        Errors as `pull`, but for IncompleteError; NotWritable where the tree cannot be listed.
+        """
+        source = self._needed_source(None if cohort is None else cohort.query)
+        query = None if cohort is None else cohort.query
+        return await self._in_turn(
+            lambda scope: adopting.adopt(
+                Path(tree),
+                Path(to),
+                query,
+                source=source,
+                options=self._options,
+                world=self._world(),
+                taking=taking or Taking(),
+                shard=shard if query is None else query.shard,
+                stop=scope,
+            )
+        )
 
     async def iter_series(self, cohort: Cohort, to: str | os.PathLike[str]) -> AsyncIterator[LandedSeries]:
         """Pull, and yield each series as soon as it is proven complete and recorded; those that are there come last.

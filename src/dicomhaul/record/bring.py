@@ -69,8 +69,8 @@ class Bringer:
         if source.parent != there.staging or not _is_there(source, begun.offset, at_least=True):
             return None
         try:
-            if not (link and _link(source, self._folder.staging / name)):
-                _copy(source, self._folder.staging / name)
+            if not (link and link_file(source, self._folder.staging / name)):
+                copy_file(source, self._folder.staging / name)
         except OSError as error:
             raise landing_error(error, "bring what is begun of an object") from error
         return name
@@ -78,10 +78,10 @@ class Bringer:
     def _stage(self, source: Path, xxh3: bytes) -> str | None:
         name = _new_name()
         try:
-            if _link(source, self._folder.staging / name):
+            if link_file(source, self._folder.staging / name):
                 self.linked += 1
                 return name
-            digest = _copy(source, self._folder.staging / name)
+            digest = copy_file(source, self._folder.staging / name)
         except OSError as error:
             raise landing_error(error, "bring an instance to the destination") from error
         if digest != xxh3:
@@ -124,7 +124,7 @@ def _is_same(source: Path, place: Path) -> bool:
         return False
 
 
-def _link(source: Path, place: Path) -> bool:
+def link_file(source: Path, place: Path) -> bool:
     """Link a file; False where only a copy will do."""
     try:
         os.link(source, place, follow_symlinks=False)
@@ -137,7 +137,7 @@ def _link(source: Path, place: Path) -> bool:
     return True
 
 
-def _copy(source: Path, place: Path) -> bytes:
+def copy_file(source: Path, place: Path) -> bytes:
     """Copy a file, synced; return the XXH3-128 of what was written."""
     digest = xxhash.xxh3_128()
     with source.open("rb") as reading, place.open("xb") as writing:
