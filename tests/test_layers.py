@@ -79,7 +79,7 @@ HOMES: Final = {
     "prometheus_client": ("observe.metrics",),
     "psutil": ("record.place", "demo"),
     "pyarrow": ("record.index_parquet", "report"),
-    "pydantic": ("cohort.lock", "config", "job", "planner", "profile", "origin"),
+    "pydantic": ("cohort.lock", "config", "daemon", "job", "planner", "profile", "origin"),
     "pydicom": ("origin", "audit.deep"),
     "rich": ("observe", "cli"),
     "tenacity": ("net.retry",),

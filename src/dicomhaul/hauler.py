@@ -223,6 +223,11 @@ class Hauler:
         """Running totals of everything this hauler does; read it whenever you like."""
         return self._tally
 
+    @property
+    def hosts(self) -> "list[Host]":
+        """The hosts that are asked, as far as any was by now; they are closed when the hauler is, or a run paused."""
+        return [host for host, _ in self._hosts.values()]
+
     def stop(self) -> None:
         """End the run that is under way, cleanly: its report says `interrupted`. May be called at any time."""
         if self._scope is not None:

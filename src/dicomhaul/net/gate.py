@@ -41,6 +41,7 @@ class GateStatistics:
 
     at_once: int  # requests that may run at once now
     running: int
+    waiting: int  # requests that are held back
     per_s: float | None  # requests that may begin each second now; None: no limit
     closed_for_s: float  # 0.0: open
     throttled: int  # times that the pace was cut
@@ -89,6 +90,7 @@ class Gate:
         self._turn = anyio.Lock(fast_acquire=True)
         self._changed = anyio.Event()
         self._running = 0
+        self._waiting = 0
         self._probes = 0
         self._closed_until = float("-inf")
         self._cuts = 0
@@ -102,8 +104,12 @@ class Gate:
     async def enter(self) -> tuple[float, bool]:
         """Wait for a slot and take it; returns when it began, and whether it is a probe. See `slot`."""
         if self._turn.locked() or self._obstacle() is not None:
-            async with self._turn:
-                await self._wait_until_free()
+            self._waiting += 1
+            try:
+                async with self._turn:
+                    await self._wait_until_free()
+            finally:
+                self._waiting -= 1
         began_at = self._clock.monotonic()
         self._pace.began(began_at)
         self._running += 1
@@ -159,6 +165,7 @@ class Gate:
         return GateStatistics(
             at_once=self._at_once(),
             running=self._running,
+            waiting=self._waiting,
             per_s=self._pace.per_s(self._clock.monotonic()),
             closed_for_s=max(0.0, self._closed_until - self._clock.monotonic()),
             throttled=self._cuts,

@@ -228,6 +228,14 @@ class LedgerReader:
             row = self._db.execute("SELECT started_at, ended_at, state FROM run ORDER BY id DESC LIMIT 1").fetchone()
         return None if row is None else (row[0], row[1], row[2])
 
+    def last_success(self) -> str | None:
+        """Return when a run last ended with everything there; None: none ever did."""
+        with guard(self.path):
+            row = self._db.execute(
+                "SELECT ended_at FROM run WHERE state = 'complete' ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+        return None if row is None else str(row[0])
+
     def standing(self, *cohort_ids: int) -> Standing:
         """Count where some cohorts stand together, each series once; without any, where the destination stands."""
         joined, expected = "", "s.expected"
