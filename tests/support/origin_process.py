@@ -12,6 +12,8 @@ from typing import Any
 from urllib.parse import urljoin
 
 from dicomhaul.origin import STYLES, Catalog, Origin, Rule, Script, Style, in_thread, serve
+from dicomhaul.origin.feed import Teller
+from dicomhaul.origin.server import BASE_PATH
 
 _START_TIMEOUT_S = 60
 
@@ -25,6 +27,8 @@ def origin_thread(
     seed: int = 0,
     tls: ssl.SSLContext | None = None,
     authorization: str | Collection[str] | None = None,
+    base_path: str = BASE_PATH,
+    teller: Teller | None = None,
 ) -> Iterator[Origin]:
     """Serve from a thread with a loop of its own. `Origin.requests` may be read from the test's thread."""
     opened = serve(
@@ -33,6 +37,8 @@ def origin_thread(
         faults=Script(list(rules), seed=seed),
         tls=tls,
         authorization=authorization,
+        base_path=base_path,
+        teller=teller,
     )
     with in_thread(opened, name="origin") as origin:
         yield origin

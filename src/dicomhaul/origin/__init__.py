@@ -2,6 +2,7 @@
 
 1. A `catalog` says what there is: made up for cohort rows (`synthetic`), or a `folder` of real files. `holdings` say in
    which bucket, and under which names, IDC keeps it.
+   `living` is one that changes, as its `chronicle` has it, which a `feed` tells.
 2. A `style` says whom to play; a fault script (`faults`) says what to do wrong.
 3. `serve` answers QIDO-RS and WADO-RS on a port, `serve_bucket` listings and objects, `serve_idc` plays all of IDC: its
    buckets, its proxy with the daily `allowance`, its store on Google. Each keeps a journal of what it was asked for.
@@ -35,6 +36,7 @@ from dicomhaul.model import Series
 from dicomhaul.origin.allowance import Allowance
 from dicomhaul.origin.bucket import BucketOrigin, serve_bucket
 from dicomhaul.origin.catalog import Catalog
+from dicomhaul.origin.chronicle import Chronicle
 from dicomhaul.origin.faults import (
     Action,
     Cut,
@@ -56,11 +58,13 @@ from dicomhaul.origin.faults import (
     Truncate,
     read_script,
 )
+from dicomhaul.origin.feed import AzureFeed, OrthancRest
 from dicomhaul.origin.folder import scan_folder
 from dicomhaul.origin.front import Front
 from dicomhaul.origin.holdings import Holdings, Revision, stored_holdings, synthetic_holdings
 from dicomhaul.origin.idc import IdcName, IdcOrigins, Settings, open_one, profile_toml, serve_idc
 from dicomhaul.origin.journal import Entry
+from dicomhaul.origin.living import LivingArchive
 from dicomhaul.origin.server import Origin, serve
 from dicomhaul.origin.style import STYLES, Style
 from dicomhaul.origin.synthetic import MIXED, synthetic_catalog
@@ -72,9 +76,11 @@ __all__ = [
     "STYLES",
     "Action",
     "Allowance",
+    "AzureFeed",
     "BucketOrigin",
     "Catalog",
     "Certificate",
+    "Chronicle",
     "Cut",
     "Down",
     "Entry",
@@ -86,8 +92,10 @@ __all__ = [
     "IdcName",
     "IdcOrigins",
     "Identity",
+    "LivingArchive",
     "Multipart",
     "Origin",
+    "OrthancRest",
     "Pages",
     "Part",
     "Range",

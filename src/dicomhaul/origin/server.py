@@ -23,6 +23,7 @@ from dicomhaul.origin.accept import choose_offer
 from dicomhaul.origin.allowance import Allowance
 from dicomhaul.origin.answer import Answer
 from dicomhaul.origin.catalog import Catalog, StoredInstance
+from dicomhaul.origin.feed import Teller
 from dicomhaul.origin.framing import Framing, Part, part_of
 from dicomhaul.origin.front import Front, listen
 from dicomhaul.origin.journal import Entry
@@ -46,6 +47,7 @@ class Origin(Front):
         catalog: what it holds.
         style: whom it plays.
         allowance: what its clients may have; None: everything.
+        teller: tells what changed; None: nobody does.
     """
 
     def __init__(
@@ -57,8 +59,10 @@ class Origin(Front):
         base_path: str,
         authorization: frozenset[str],
         allowance: Allowance | None,
+        teller: Teller | None,
     ) -> None:
         super().__init__(faults)
+        self.teller = teller
         self.catalog = catalog
         self.style = style
         self.allowance = allowance
@@ -68,6 +72,8 @@ class Origin(Front):
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """See `Front`. Other paths of the host are a 404."""
+        for root in () if self.teller is None else self.teller.roots:
+            router.add_get(root + "{below:(/.*)?}", self.answer)
         router.add_route("*", self._base_path + "{below:(/.*)?}", self.answer)
         if self.allowance is not None:
             router.add_get(USAGE_PATH, self.answer)
@@ -75,9 +81,15 @@ class Origin(Front):
     def _named(self, request: web.Request) -> tuple[str, f.Level | None]:
         if request.path == USAGE_PATH:
             return USAGE_PATH, "usage"
+        if self._is_told(request.path):
+            return request.path, "feed"
         path = request.path.removeprefix(self._base_path)
         resource = parse_resource(path)
         return path, None if resource is None else resource.level
+
+    def _is_told(self, path: str) -> bool:
+        roots = () if self.teller is None else self.teller.roots
+        return any(path == root or path.startswith(f"{root}/") for root in roots)
 
     def _refuse(self, request: web.Request) -> web.Response | None:
         allowance, client = self.allowance, request.remote or ""
@@ -109,6 +121,8 @@ class Origin(Front):
             return self._error(401, "who are you?", {"WWW-Authenticate": 'Basic realm="origin"'})
         if request.method != "GET":
             return self._error(405, "only GET", {"Allow": "GET"})
+        if self.teller is not None and entry.level == "feed":
+            return self.teller.tell(entry.path, request.query)
         resource = parse_resource(entry.path)
         match resource:
             case None:
@@ -238,6 +252,7 @@ async def serve(
     authorization: str | Collection[str] | None = None,
     base_path: str = BASE_PATH,
     allowance: Allowance | None = None,
+    teller: Teller | None = None,
 ) -> AsyncIterator[Origin]:
     """Serve `catalog` while the block runs, and yield the running `Origin`.
 
@@ -252,11 +267,14 @@ async def serve(
             others get a 401.
         base_path: what the DICOMweb paths stand below.
         allowance: what each client may have in a day; None: everything.
+        teller: tells what changed; None: nobody does.
 
     Raises:
         OSError: the port is taken.
     """
     valid = frozenset([authorization]) if isinstance(authorization, str) else frozenset(authorization or ())
-    origin = Origin(catalog, style, faults, base_path=base_path, authorization=valid, allowance=allowance)
+    origin = Origin(
+        catalog, style, faults, base_path=base_path, authorization=valid, allowance=allowance, teller=teller
+    )
     async with listen(origin, base_path, host=host, port=port, tls=tls):
         yield origin

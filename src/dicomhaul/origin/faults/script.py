@@ -20,8 +20,8 @@ from dicomhaul.origin.faults.content import Multipart, Pages, Part
 from dicomhaul.origin.faults.instead import Down, Expire, Flood, Raw, Redirect, Status
 from dicomhaul.origin.faults.table import Table
 
-# Of a DICOMweb server; of a bucket; of a quota.
-Level = Literal["search", "study", "series", "instance", "metadata", "listing", "object", "usage"]
+# Of a DICOMweb server; of a bucket; of a quota; of what tells changes.
+Level = Literal["search", "study", "series", "instance", "metadata", "listing", "object", "usage", "feed"]
 
 Action = Annotated[
     Status
