@@ -95,7 +95,7 @@ def test_command_lines_in_help_parse() -> None:
     group: Any = typer.main.get_command(app)
     found = [words for command in group.commands.values() for words in command_lines(command.help or "")]
     named = {words[0] for words in found}
-    assert named == {"plan", "pull", "resume", "status", "verify", "merge", "adopt", "cite", "doctor", "run"}
+    assert named == {"plan", "delta", "pull", "resume", "status", "verify", "merge", "adopt", "cite", "doctor", "run"}
     for words in found:
         parse(words)
 
@@ -182,7 +182,7 @@ def test_the_shipped_profiles_are_listed_as_they_are() -> None:
         assert auth.lower() == profile.auth.kind
 
 
-@pytest.mark.parametrize("name", ["plan", "pull", "resume", "status", "verify", "merge", "adopt", "cite", "doctor"])
+@pytest.mark.parametrize("name", ["plan", "delta", "pull", "resume", "status", "verify", "merge", "adopt", "cite", "doctor"])
 def test_a_help_text_has_its_examples_each_on_a_line(name: str) -> None:
     shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "120", "TERM": "dumb"}).stdout
     lines = [line.strip() for line in shown.splitlines()]

@@ -53,7 +53,13 @@ _ENTRY_OF: dict[str, Callable[[str], Entry]] = {
 
 
 def narrow(
-    box: Sandbox, shelf: Shelf, query: Query, wanted: Wanted, notice: Callable[[str], None]
+    box: Sandbox,
+    shelf: Shelf,
+    query: Query,
+    wanted: Wanted,
+    notice: Callable[[str], None],
+    *,
+    absent: dict[str, str] | None = None,
 ) -> tuple[Entry, ...]:
     """Fill the table haul.chosen(row, sops, average) with what the query means.
 
@@ -61,12 +67,25 @@ def narrow(
 
     Returns what was named and is not in the index; tells `notice` what an earlier release leaves open. Raises
     CohortError if nothing is asked for, a name is unknown, a licence is not allowed, or nothing is left.
+
+    With `absent`, for who compares releases, one of them may have nothing of it: names that it does not know are put
+    there, each with what there is to say of it, and single instances are not looked for.
     """
-    return _Narrowing(box, shelf, query, wanted, notice).run()
+    return _Narrowing(box, shelf, query, wanted, notice, absent=absent).run()
 
 
 class _Narrowing:
-    def __init__(self, box: Sandbox, shelf: Shelf, query: Query, wanted: Wanted, notice: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        box: Sandbox,
+        shelf: Shelf,
+        query: Query,
+        wanted: Wanted,
+        notice: Callable[[str], None],
+        *,
+        absent: dict[str, str] | None,
+    ) -> None:
+        self._absent = absent
         self._box = box
         self._db = box.db
         self._shelf = shelf
@@ -117,7 +136,12 @@ class _Narrowing:
         known = column(self._rows(f'SELECT DISTINCT "{name}" FROM "index" WHERE "{name}" IS NOT NULL'))
         for value in values:
             if value not in known:
-                raise CohortError(f"{self._idc}: {unknown_name(what, value, known)}")
+                self._tell_absent(f"{what} {value}", f"{self._idc}: {unknown_name(what, value, known)}")
+
+    def _tell_absent(self, name: str, why: str) -> None:
+        if self._absent is None:
+            raise CohortError(why)
+        self._absent[name] = why
 
     def _run_sql(self) -> tuple[str, ...]:
         # haul.picked holds what the user's SELECT names; returns the columns it has.
@@ -143,7 +167,7 @@ class _Narrowing:
             """)
             way = ("crdc_series_uuid",)
         if not self._rows("SELECT 1 FROM haul.picked LIMIT 1"):
-            raise CohortError("--sql selects no row")
+            self._tell_absent("--sql", "--sql selects no row")
         return way
 
     def _name_revisions(self, way: tuple[str, ...]) -> None:
@@ -193,7 +217,10 @@ class _Narrowing:
         found = set(column(self._rows(f"SELECT DISTINCT * FROM ({known})")))
         unknown = [value for value in values if value not in found]
         if unknown and name == "PatientID":
-            raise CohortError(f"--patient: {self._idc} does not have {len(unknown)} of the {len(values)} named")
+            self._tell_absent(
+                "--patient", f"--patient: {self._idc} does not have {len(unknown)} of the {len(values)} named"
+            )
+            return
         self._missing += [_ENTRY_OF[name](value) for value in unknown]
 
     def _target_step(self) -> Step:
@@ -216,13 +243,13 @@ class _Narrowing:
             SELECT n, coalesce(uid, sop) FROM haul.entry ANTI JOIN haul.hit USING (n)
             WHERE crdc IS NULL AND series IS NULL AND coalesce(uid, sop) IS NOT NULL
         """)
-        if loose:
+        if loose and self._absent is None:
             self._hit_instances([uid for _, uid in loose])
         self._missing += [
             entries[n] for (n,) in self._rows("SELECT n FROM haul.entry ANTI JOIN haul.hit USING (n) ORDER BY n")
         ]
         if len(self._missing) == len(entries) and not self._wanted.collections:
-            raise CohortError(f"{self._idc} has nothing of what is named: {describe_missing(self._missing)}")
+            self._tell_absent("TARGET", f"{self._idc} has nothing of what is named: {describe_missing(self._missing)}")
         collections = sql_list(self._wanted.collections)
         self._run(
             f"""
@@ -338,6 +365,8 @@ class _Narrowing:
         )
         self._run("DELETE FROM haul.chosen WHERE len(sops) = 0")
         if not self._rows("SELECT 1 FROM haul.chosen LIMIT 1"):
+            if self._absent is not None:
+                return
             raise CohortError(self._why_empty(steps))
         if self._with_sops and self._shelf.fetchable[_INSTANCES].is_file():
             self._weigh_instances()

@@ -22,12 +22,12 @@ _ONE_OF_EACH = (
 _UNLIKE_INDEX = "file_row_number, gcs_bucket, min_idc_version, max_idc_version"
 
 
-def check_release(shelf: Shelf, number: int) -> None:
-    """Raise CohortError unless the installed index knows the IDC release."""
+def check_release(shelf: Shelf, number: int, flag: str = "--idc-version") -> None:
+    """Raise CohortError unless the installed index knows the IDC release, which the option `flag` names."""
     if not 1 <= number <= shelf.idc_version:
         newer = "; a newer idc-index-data knows newer ones" if number > shelf.idc_version else ""
         raise CohortError(
-            f"--idc-version {number}: the installed index {shelf.index_version} knows the releases 1 to "
+            f"{flag} {number}: the installed index {shelf.index_version} knows the releases 1 to "
             f"{shelf.idc_version}{newer}"
         )
 
@@ -72,16 +72,32 @@ def pool_of_release(box: Sandbox, shelf: Shelf, number: int) -> None:
     box.db.execute('CREATE OR REPLACE VIEW "index" AS SELECT * EXCLUDE (row, prior) FROM haul.pool')
 
 
+def every_revision(box: Sandbox, shelf: Shelf) -> None:
+    """Make the view haul.every: all rows that the pool of any release can have, by the same numbers."""
+    columns = "SeriesInstanceUID, StudyInstanceUID, collection_id, crdc_series_uuid, series_size_MB"
+    box.db.execute(
+        f"""
+        CREATE VIEW haul.every AS
+        SELECT file_row_number AS row, {columns}, instanceCount FROM {_index(shelf)}
+        UNION ALL BY NAME
+        SELECT {_BEYOND} + file_row_number AS row, {columns} FROM {_parquet(shelf, "prior_versions_index")}
+        """
+    )
+
+
 def unstated(box: Sandbox, shelf: Shelf, number: int) -> int:
     """Count series that the index has, that were there at release N, and of which it has no revision of that time."""
-    rows = box.db.execute(
-        f"""
-        SELECT count(*) FROM {_index(shelf)}
+    rows = box.db.execute(f"SELECT count(*) FROM ({unstated_rows(shelf, number)})").fetchall()
+    return int(rows[0][0])
+
+
+def unstated_rows(shelf: Shelf, number: int) -> str:
+    """Write the query for the rows of the series that `unstated` counts, while the pool is that of release N."""
+    return f"""
+        SELECT file_row_number AS row FROM {_index(shelf)}
         WHERE {number:d} BETWEEN series_init_idc_version AND series_revised_idc_version - 1
             AND SeriesInstanceUID NOT IN (SELECT SeriesInstanceUID FROM haul.prior)
-        """
-    ).fetchall()
-    return int(rows[0][0])
+    """
 
 
 def licenses(box: Sandbox, shelf: Shelf) -> list[str]:

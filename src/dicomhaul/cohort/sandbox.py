@@ -66,6 +66,12 @@ class Sandbox:
         """Free the memory."""
         self.db.close()
 
+    def start_again(self) -> None:
+        """Forget what is in the schema haul, and what `index` was made to show."""
+        self.db.execute("DROP SCHEMA haul CASCADE; CREATE SCHEMA haul")
+        index = quoted(str(self._shelf.bundled["index"]))
+        self.db.execute(f'CREATE OR REPLACE VIEW "index" AS SELECT * FROM read_parquet({index})')  # noqa: S608 (quoted)
+
     def select(self, sql: str) -> duckdb.DuckDBPyRelation:
         """Bind a user's SELECT; it runs when the relation is used. Raises CohortError."""
         statement = self._one_select(sql, "--sql")
