@@ -182,7 +182,9 @@ def test_the_shipped_profiles_are_listed_as_they_are() -> None:
         assert auth.lower() == profile.auth.kind
 
 
-@pytest.mark.parametrize("name", ["plan", "delta", "pull", "resume", "status", "verify", "merge", "adopt", "cite", "doctor"])
+@pytest.mark.parametrize(
+    "name", ["plan", "delta", "pull", "resume", "status", "verify", "merge", "adopt", "cite", "doctor"]
+)
 def test_a_help_text_has_its_examples_each_on_a_line(name: str) -> None:
     shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "120", "TERM": "dumb"}).stdout
     lines = [line.strip() for line in shown.splitlines()]
