@@ -4,6 +4,7 @@ Paths are relative to the folder of the file. No source is asked and nothing but
 the file of accepted failures) is read.
 """
 
+import os
 import re
 import shlex
 import tomllib
@@ -126,7 +127,7 @@ def _job(file: Path, said: JobFile) -> Job:
         location=said.source.bucket_location,
         connection=connection,
         query=_query(at, said.cohort),
-        dest=at / said.destination.path,
+        dest=Path(os.path.realpath(at / said.destination.path)),  # whatever it is called, it is one destination
         options=_options(at, said),
         sync=_sync(said.sync, said.limits),
         schedule=None

@@ -177,6 +177,8 @@ class SeriesCommands:
 
     def stop(self) -> None:
         """Begin no more commands; those that run may end."""
+        if self._running and not self._stopped:
+            self._tell(Noticed(f"commands that still run: {len(self._running)}; a second signal ends them"))
         self._stopped = True
         self._came.set()
 
