@@ -14,14 +14,15 @@ from dicomhaul.config.source import SourceSpec
 from dicomhaul.errors import Forbidden, HaulError, LedgerError, NotFound, Unsupported
 from dicomhaul.feed import azure_v2
 from dicomhaul.feed.azure import parse_time, place_of
-from dicomhaul.feed.changes import Change, Window
 from dicomhaul.feed.choose import Feed, can_follow, feed_name, has_feed, open_feed
+from dicomhaul.feed.told import Window
 from dicomhaul.feed.window import narrowed
 from dicomhaul.model import Query
 from dicomhaul.net.clock import SystemClock
 from dicomhaul.origin import STYLES, Chronicle, LivingArchive, Origin, serve
 from dicomhaul.origin.chronicle import BEGINNING, Name
 from dicomhaul.origin.feed import AzureFeed, OrthancRest, Teller
+from dicomhaul.plan.changes import Change
 from dicomhaul.profile import built_in
 from support.qido_server import open_search_host
 

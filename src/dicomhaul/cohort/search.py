@@ -53,6 +53,7 @@ async def search(
     *,
     notice: Callable[[str], None] = _log.warning,
     absent: Callable[[list[Entry]], None] = lambda _: None,
+    may_be_empty: bool = False,
 ) -> AsyncGenerator[list[Series], None]:
     """Yield the series that a query asks for, in the server's order, each once; `folder` is left to the planner.
 
@@ -62,6 +63,7 @@ async def search(
         query: targets, manifest, filters, `search`, `everything`, `limit_series`.
         notice: told what is odd about the answers, and what was named and left out by the filters.
         absent: told what was named and is not there, when other things are.
+        may_be_empty: that nothing matches is an answer, and none of what was named is missed.
 
     Raises:
         CohortError: the query makes no sense here, nothing matches, or more may match than the server lists.
@@ -79,6 +81,8 @@ async def search(
                 left -= len(rows)
                 if left <= 0:
                     return
+    if may_be_empty:
+        return
     if not found:
         raise CohortError(searcher.why_empty())
     searcher.tell_missing(absent)

@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from dicomhaul.feed.asking import Asker, above
-from dicomhaul.feed.changes import Change, Instance, Standing
 from dicomhaul.net.host import Host
+from dicomhaul.plan.changes import Change, Instance, Standing
 
 DEFAULT_PARTITION: Final = "Microsoft.Default"
 WHAT: Final = "change feed"

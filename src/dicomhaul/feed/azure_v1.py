@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from dicomhaul.feed.asking import MOST_PAGES
 from dicomhaul.feed.azure import Entries
-from dicomhaul.feed.changes import Change, Window
 from dicomhaul.feed.numbers import Numbers, number_of
 from dicomhaul.feed.stored import read_position
+from dicomhaul.feed.told import Window
+from dicomhaul.plan.changes import Change
 
 LIMIT: Final = 100  # more is a 400
 OVERLAP: Final = 500

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from dicomhaul.feed.asking import MOST_PAGES
 from dicomhaul.feed.azure import Entries, Told, parse_time
-from dicomhaul.feed.changes import Change, Window
 from dicomhaul.feed.numbers import Numbers
 from dicomhaul.feed.stored import read_position
+from dicomhaul.feed.told import Window
+from dicomhaul.plan.changes import Change
 from dicomhaul.ports import Clock
 
 LIMIT: Final = 200  # more is a 400

@@ -10,8 +10,8 @@ from dicomhaul.feed.asking import Asker, above
 from dicomhaul.feed.azure import Entries
 from dicomhaul.feed.azure_v1 import AzureV1
 from dicomhaul.feed.azure_v2 import AzureV2
-from dicomhaul.feed.changes import Window
 from dicomhaul.feed.orthanc import OrthancChanges
+from dicomhaul.feed.told import Window
 from dicomhaul.model import Query
 from dicomhaul.net.host import Host
 from dicomhaul.ports import Clock

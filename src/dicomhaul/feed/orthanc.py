@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from dicomhaul.errors import NotFound
 from dicomhaul.feed.asking import MOST_PAGES, Asker
-from dicomhaul.feed.changes import Change, Instance, Window
 from dicomhaul.feed.numbers import number_of
 from dicomhaul.feed.stored import read_position
+from dicomhaul.feed.told import Window
+from dicomhaul.plan.changes import Change, Instance
 
 WHAT: Final = "list of changes"
 LIMIT: Final = 1_000

@@ -13,6 +13,7 @@ from dicomhaul.cohort.locked import as_series, check_source, iter_wanted, lock_t
 from dicomhaul.cohort.manifest import Entry, iter_series
 from dicomhaul.cohort.target import refuse_idc_words
 from dicomhaul.errors import CohortError, HaulError
+from dicomhaul.land.layout import Layout
 from dicomhaul.model import Query, Series
 from dicomhaul.net.clock import SystemClock
 from dicomhaul.plan.estimate import Summary
@@ -37,7 +38,7 @@ async def plan_on_server(sheet: Sheet, environ: Mapping[str, str]) -> Summary:
     named = _fully_named(query)
     if named is not None:
         rows = list(iter_series(named))
-        return await anyio.to_thread.run_sync(sheet.rows, [_placed(sheet, _of_shard(query, rows))])
+        return await anyio.to_thread.run_sync(sheet.rows, [placed(sheet.layout, of_shard(query, rows))])
     return await _search(sheet, environ)
 
 
@@ -45,7 +46,7 @@ def _plan_locked(sheet: Sheet, path: Path) -> Summary:
     with open_lock(path) as lock:
         check_source(lock.header, path, indexed=False)
         rows = [as_series(row) for row in iter_wanted(lock, sheet.request.query)]
-    return sheet.rows([_placed(sheet, rows)])
+    return sheet.rows([placed(sheet.layout, rows)])
 
 
 async def _search(sheet: Sheet, environ: Mapping[str, str]) -> Summary:
@@ -93,7 +94,7 @@ async def _stream(sheet: Sheet, found: AsyncIterator[list[Series]]) -> Summary:
     async def read() -> None:
         async with send:
             async for batch in found:
-                await send.send(_placed(sheet, _of_shard(sheet.request.query, batch)))
+                await send.send(placed(sheet.layout, of_shard(sheet.request.query, batch)))
             ended.append(True)
 
     failed: list[HaulError] = []
@@ -108,15 +109,16 @@ async def _stream(sheet: Sheet, found: AsyncIterator[list[Series]]) -> Summary:
     return summaries[0]
 
 
-def _of_shard(query: Query, rows: list[Series]) -> list[Series]:
+def of_shard(query: Query, rows: list[Series]) -> list[Series]:
+    """Return those of some rows that a query's shard wants."""
     if query.shard is None:
         return rows
     number, of = query.shard
     return [row for row in rows if shard_of(row.series, of) == number]
 
 
-def _placed(sheet: Sheet, rows: list[Series]) -> list[Series]:
-    layout = sheet.layout
+def placed(layout: Layout, rows: list[Series]) -> list[Series]:
+    """Return rows of a server, each with its folder."""
     columns = [_NAMES[field] for field in layout.fields]
     return [row._replace(folder=layout.folder([getattr(row, name) for name in columns])) for row in rows]
 

@@ -5,7 +5,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicomhaul.feed.changes import Change, Instance, Standing, counting, last_words
+from dicomhaul.plan.changes import Change, Instance, Standing, counting, last_words
 
 A, B = Instance("1", "1.1", "1.1.1"), Instance("1", "1.1", "1.1.2")
 

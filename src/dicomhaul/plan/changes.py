@@ -11,7 +11,6 @@ the number it has. What counted for an instance is kept with its number, and onl
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Standing = Literal["current", "replaced", "deleted"]
@@ -31,19 +30,6 @@ class Change(NamedTuple):
     instance: Instance
     number: int  # entries count upwards; the highest of an instance has the last word
     standing: Standing
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Some of what a feed has told.
-
-    Attributes:
-        changes: those that were not told before, in no order that matters.
-        position: JSON; reading goes on there once these are recorded.
-    """
-
-    changes: tuple[Change, ...]
-    position: str
 
 
 def last_words(changes: Iterable[Change]) -> dict[Instance, Change]:
