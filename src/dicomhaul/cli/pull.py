@@ -287,5 +287,5 @@ def leave(
                 f"  command for each series: {commands.done:,} done, {commands.failed:,} failed, "
                 f"{commands.left:,} not begun"
             )
-    code = signalled if report.state == "interrupted" and signalled is not None else EXIT_CODES.get(report.state, 1)
-    raise typer.Exit(code)
+    stopped = report.state == "interrupted" or (commands is not None and commands.left > 0)
+    raise typer.Exit(signalled if stopped and signalled is not None else EXIT_CODES.get(report.state, 1))
