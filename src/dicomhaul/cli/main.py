@@ -27,6 +27,7 @@ from dicomhaul.cli.origin import origin
 from dicomhaul.cli.output import complain, emit_json, failed_json
 from dicomhaul.cli.plan import plan
 from dicomhaul.cli.pull import pull, resume
+from dicomhaul.cli.report import report
 from dicomhaul.cli.run import run_job
 from dicomhaul.cli.status import status
 from dicomhaul.cli.verify import verify
@@ -50,6 +51,7 @@ app = typer.Typer(
 for command in (plan, delta, pull, resume, status, verify, merge, adopt, cite, doctor, demo):
     app.command(epilog=_EXIT_CODES if command in {pull, resume} else None)(command)
 app.command("run", epilog=_EXIT_CODES)(run_job)
+app.command()(report)
 app.command(hidden=True)(origin)
 
 
