@@ -73,6 +73,7 @@ HOMES: Final = {
     "idc_index": ("cohort",),
     "idc_index_data": ("cohort",),
     "jinja2": ("page",),
+    "markupsafe": ("page",),
     "multidict": ("net.direct",),
     "pandas": ("hauler", "report"),
     "platformdirs": ("cohort",),

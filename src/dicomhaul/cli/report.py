@@ -32,7 +32,7 @@ def report(
 
     One HTML file that needs nothing else, neither a network nor scripts. It names no patient.
 
-    \\b
+    \b
     Examples:
       dicomhaul report data -o report.html
       dicomhaul report data --json

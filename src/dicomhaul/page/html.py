@@ -1,4 +1,4 @@
-"""The page: the figures, put into the template. Pure.
+"""The page: the figures, put into the template.
 
 Everything that is not ours is escaped by the template engine; what is marked as safe comes from `charts` alone. The
 policy in the page allows one style sheet, by its digest, and nothing else: whatever a name of a collection may hold, no
