@@ -18,6 +18,7 @@ import typer
 
 from dicomhaul.cli.adopt import adopt
 from dicomhaul.cli.cite import cite
+from dicomhaul.cli.daemon import daemon
 from dicomhaul.cli.delta import delta
 from dicomhaul.cli.demo import demo
 from dicomhaul.cli.doctor import doctor
@@ -48,7 +49,7 @@ app = typer.Typer(
     help="Bring cohorts of DICOM instances down from DICOMweb servers: complete, verifiable, resumable.",
     epilog=_EXIT_CODES,
 )
-for command in (plan, delta, pull, resume, status, verify, merge, adopt, cite, doctor, demo):
+for command in (plan, delta, pull, resume, status, verify, merge, adopt, cite, doctor, demo, daemon):
     app.command(epilog=_EXIT_CODES if command in {pull, resume} else None)(command)
 app.command("run", epilog=_EXIT_CODES)(run_job)
 app.command()(report)

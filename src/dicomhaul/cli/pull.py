@@ -11,7 +11,7 @@ import typer
 from dicomhaul.cli import shared
 from dicomhaul.cli.harness import Stop, run_async
 from dicomhaul.cli.output import EXIT_CODES, emit_json, print_report, say
-from dicomhaul.cli.watch import Watching
+from dicomhaul.cli.watch import Watching, metrics_from
 from dicomhaul.plan.shard import parse_shard
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def pull(
     log_file: shared.LogFileOption = None,
     log_level: shared.LogLevelOption = None,
     log_format: shared.LogFormatOption = None,
+    metrics_file: shared.MetricsFileOption = None,
 ) -> None:
     """Bring a cohort to DEST. Run it again, and it goes on where it stopped.
 
@@ -135,6 +136,7 @@ def pull(
         quiet=quiet, verbose=verbose, bars=progress, log_file=log_file, level=log_level, log_format=log_format
     )
     watching.commands = commands_from(on_series, to, at_once=on_series_jobs, tell=watching.hear)
+    watching.metrics = metrics_from(metrics_file, name="pull", dest=to, state_dir=state_dir, shard=query.shard)
     hauler = Hauler(
         source,
         profile=profile,
@@ -182,6 +184,7 @@ def resume(
     log_file: shared.LogFileOption = None,
     log_level: shared.LogLevelOption = None,
     log_format: shared.LogFormatOption = None,
+    metrics_file: shared.MetricsFileOption = None,
 ) -> None:
     """Go on with everything that was asked for at DEST, without planning it again.
 
@@ -214,6 +217,7 @@ def resume(
     watching = Watching(
         quiet=quiet, verbose=verbose, bars=progress, log_file=log_file, level=log_level, log_format=log_format
     )
+    watching.metrics = metrics_from(metrics_file, name="resume", dest=dest, state_dir=state_dir, shard=part)
     hauler = Hauler(
         source,
         profile=profile,
@@ -253,7 +257,11 @@ def finish(hauler: "Hauler", watching: Watching, call: "Callable[[], Awaitable[R
                     commands.stop()
 
                 stop.call = end
+            if watching.metrics is not None:
+                await stack.enter_async_context(watching.metrics.of(hauler))
             report = await call()
+            if watching.metrics is not None:
+                watching.metrics.ended(report.state)
         return report, stop.exit_code
 
     report, signalled = run_async(body)

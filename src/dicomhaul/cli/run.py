@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from dicomhaul.cli import shared
 from dicomhaul.cli.harness import Stop, run_async
 from dicomhaul.cli.output import emit_json, say, tell
 from dicomhaul.cli.pull import leave
-from dicomhaul.cli.watch import Watching
+from dicomhaul.cli.watch import Watching, metrics_from
 from dicomhaul.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def run_job(
     log_file: shared.LogFileOption = None,
     log_level: shared.LogLevelOption = None,
     log_format: shared.LogFormatOption = None,
+    metrics_file: shared.MetricsFileOption = None,
 ) -> None:
     """Run a job once: source, cohort, destination, limits and who is told, as a TOML file says.
 
@@ -63,19 +65,23 @@ def run_job(
         raise ConfigError(_count(errors))
     if len(jobs) > 1:
         raise ConfigError("one job at a time; several files go with --check, or with the daemon")
-    _run(
-        jobs[0],
-        Watching(
-            quiet=quiet,
-            verbose=verbose,
-            bars=progress,
-            log_file=log_file or jobs[0].log.file,
-            level=log_level or jobs[0].log.level,
-            log_format=log_format or jobs[0].log.form,
-        ),
-        hooks=not no_hooks,
-        as_json=as_json,
+    job = jobs[0]
+    watching = Watching(
+        quiet=quiet,
+        verbose=verbose,
+        bars=progress,
+        log_file=log_file or job.log.file,
+        level=log_level or job.log.level,
+        log_format=log_format or job.log.form,
     )
+    watching.metrics = metrics_from(
+        metrics_file or job.textfile,
+        name=job.name,
+        dest=job.dest,
+        state_dir=job.options.state_dir,
+        shard=job.query.shard,
+    )
+    _run(job, watching, hooks=not no_hooks, as_json=as_json)
 
 
 def _run(job: "Job", watching: Watching, *, hooks: bool, as_json: bool) -> None:
@@ -85,8 +91,13 @@ def _run(job: "Job", watching: Watching, *, hooks: bool, as_json: bool) -> None:
 
     async def body(stop: Stop) -> "tuple[Report, int | None]":
         stop.call, stop.at_once = haul.stop, haul.kill
-        with watching.over(haul.tally):
+        async with AsyncExitStack() as stack:
+            stack.enter_context(watching.over(haul.tally))
+            if watching.metrics is not None:
+                await stack.enter_async_context(watching.metrics.of(haul))
             report = await haul.run()
+            if watching.metrics is not None:
+                watching.metrics.ended(report.state)
         return report, stop.exit_code
 
     report, signalled = run_async(body)

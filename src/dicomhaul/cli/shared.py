@@ -322,6 +322,15 @@ OnSeriesJobsOption = Annotated[
         "--on-series-jobs", min=1, max=64, metavar="N", help="At most so many of them at once.", rich_help_panel=_RUN
     ),
 ]
+MetricsFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--metrics-file",
+        metavar="FILE",
+        help="Write metrics there for node_exporter's textfile collector, every 15 s and at the end: DIR/NAME.prom.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 RateOption = Annotated[
     str | None,
     typer.Option(

@@ -12,7 +12,9 @@ from dicomhaul.observe import choose_display
 from dicomhaul.observe.logs import log_event, open_logs
 
 if TYPE_CHECKING:
+    from dicomhaul.model import Shard
     from dicomhaul.observe.series_command import SeriesCommands
+    from dicomhaul.observe.textfile import MetricsFile
 
 
 @dataclass(slots=True)
@@ -20,6 +22,7 @@ class Watching:
     """How a run is watched. A log on stderr (`-v`, or a format or level without a file) replaces the display there.
 
     `commands`: what runs a command for each series that has landed; it hears of them, too.
+    `metrics`: what writes metrics; likewise.
     """
 
     quiet: bool = False
@@ -29,12 +32,15 @@ class Watching:
     level: Literal["debug", "info", "warning", "error"] | None = None
     log_format: Literal["text", "json"] | None = None
     commands: "SeriesCommands | None" = None
+    metrics: "MetricsFile | None" = None
     _observers: list[Observer] = field(default_factory=list)
 
     def hear(self, event: Event) -> None:
-        """Pass an event to the display, to the log and to the commands."""
+        """Pass an event to the display, to the log, to the metrics and to the commands."""
         for observer in self._observers:
             observer(event)
+        if self.metrics is not None:
+            self.metrics.hear(event)
         if self.commands is not None:
             self.commands.hear(event)
 
@@ -58,3 +64,17 @@ class Watching:
                 yield
             finally:
                 self._observers = []
+
+
+def metrics_from(
+    path: Path | None, *, name: str, dest: Path, state_dir: Path | None, shard: "Shard | None" = None
+) -> "MetricsFile | None":
+    """Return what writes the metrics of a run on `dest`, where they are wanted."""
+    if path is None:
+        return None
+    from dicomhaul.net.clock import SystemClock  # noqa: PLC0415 - rarely
+    from dicomhaul.observe.textfile import MetricsFile  # noqa: PLC0415
+    from dicomhaul.record.place import place_of  # noqa: PLC0415
+
+    ledger = place_of(dest, state_dir, shard).ledger
+    return MetricsFile(path, name=name, destination=dest, ledger=ledger, clock=SystemClock())

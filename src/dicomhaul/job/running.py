@@ -5,7 +5,7 @@ Whoever runs it (the command line, the daemon) shows and logs, and knows signals
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dicomhaul.errors import HaulError
 from dicomhaul.events import Event, Observer, Tally
@@ -15,6 +15,9 @@ from dicomhaul.net.clock import SystemClock
 from dicomhaul.observe.series_command import CommandLine, Counts, SeriesCommands
 from dicomhaul.observe.webhook import is_worth_telling, message, post, read_url
 from dicomhaul.report import Report
+
+if TYPE_CHECKING:
+    from dicomhaul.net.host import Host
 
 
 class JobRun:
@@ -57,6 +60,11 @@ class JobRun:
     def tally(self) -> Tally:
         """Running totals."""
         return self._hauler.tally
+
+    @property
+    def hosts(self) -> "list[Host]":
+        """The hosts that are asked, see `Hauler.hosts`."""
+        return self._hauler.hosts
 
     @property
     def commands(self) -> Counts | None:
