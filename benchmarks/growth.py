@@ -91,7 +91,7 @@ def _plan(ledger: Ledger, planned: int) -> int:
         planned_at="2024-01-01T00:00:00+00:00",
         layout="{StudyInstanceUID}/{SeriesInstanceUID}",
         rows=rows(),
-    )
+    ).cohort_id
 
 
 class _NullSource:

@@ -22,7 +22,7 @@ import anyio.to_thread
 
 from dicomhaul import adopting, forecasting, run
 from dicomhaul.adopting import Adopted, Taking
-from dicomhaul.config.options import HaulOptions
+from dicomhaul.config.options import HaulOptions, SyncOptions
 from dicomhaul.config.source import IDC, Connection, Location, Sources, SourceSpec, resolve_sources
 from dicomhaul.destination import layout_of, naming_of
 from dicomhaul.errors import ConfigError, IncompleteError
@@ -39,6 +39,7 @@ from dicomhaul.record.place import place_of
 from dicomhaul.record.reader import CohortRow
 from dicomhaul.record.scratch import sweep_scratch
 from dicomhaul.report import LandedSeries, Report
+from dicomhaul.sync import sync as follow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -319,6 +320,29 @@ class Hauler:
         await anyio.to_thread.run_sync(sweep_scratch, Path(to))  # a probe's, that was killed
         return _checked(await self._in_scope(lambda scope: run.pull(
             cohort.query, source, Path(to), self._options, self._world(), stop=scope
+        )), check=check)  # fmt: skip
+
+    async def sync(
+        self,
+        cohort: Cohort,
+        to: str | os.PathLike[str],
+        *,
+        sync: SyncOptions = SyncOptions(),  # noqa: B008 - frozen
+        check: bool = True,
+    ) -> Report:
+        """Make the destination `to` equal to a cohort as it is now: what is new comes, what has gone leaves.
+
+        Args:
+            cohort: what it is to hold.
+            to: the destination, a folder.
+            sync: what may leave, and where it goes.
+            check: as `pull`.
+
+        Raises SyncRefused, with nothing changed, where it would remove more than it may; else as `pull`.
+        """
+        source = self._needed_source(cohort.query)
+        return _checked(await self._in_scope(lambda scope: follow(
+            cohort.query, source, Path(to), self._options, sync, self._world(), stop=scope
         )), check=check)  # fmt: skip
 
     async def resume(

@@ -167,6 +167,7 @@ class Work(NamedTuple):
     revision: str | None = None
     prior: bool = False
     routes: tuple[str, ...] = ()
+    place: str | None = None  # the folder that it belongs into once it is complete; None: where it is
 
 
 class Known(NamedTuple):

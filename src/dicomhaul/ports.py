@@ -1,6 +1,6 @@
 """The seams: small protocols between the engine and everything that touches the world."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
@@ -177,8 +177,13 @@ class Ledger(Protocol):
         """These landed instances (stem of the object -> SOP Instance UID) are those objects of a bucket."""
         ...
 
-    def complete_series(self, series_id: int, proof: Proof, expected: int | None, route: str) -> None:
-        """All that is wanted of this series is there; the last of it came by `route`."""
+    def complete_series(
+        self, series_id: int, proof: Proof, expected: int | None, route: str, surplus: Collection[str] = ()
+    ) -> None:
+        """All that is wanted of this series is there; the last of it came by `route`.
+
+        `surplus`: instances that landed and that the source's list of them lacks.
+        """
         ...
 
     def fail_series(self, series_id: int, reason: str) -> None:

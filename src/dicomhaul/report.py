@@ -62,6 +62,11 @@ class Report:
         series_moved: times that a series went on by its next route in this run.
         routes: what each route has brought of the cohort, in this run and before: complete series, their instances
             and bytes.
+        series_added: series that a sync found new.
+        series_revised: series of which a sync found another revision.
+        series_withdrawn: series that a sync found wanted no more.
+        instances_removed: instances that left for the trash, those of replaced revisions included.
+        bytes_removed: their bytes.
         failures: what is missing, by name.
         failures_accepted: failures besides, that the user has said are known.
     """
@@ -84,6 +89,11 @@ class Report:
     elapsed_s: float = 0.0
     series_moved: int = 0
     routes: dict[str, Amount] = field(default_factory=dict)
+    series_added: int = 0
+    series_revised: int = 0
+    series_withdrawn: int = 0
+    instances_removed: int = 0
+    bytes_removed: int = 0
     failures: tuple[Failure, ...] = ()
     failures_accepted: int = 0
 

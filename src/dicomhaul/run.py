@@ -26,7 +26,7 @@ import anyio.to_thread
 
 from dicomhaul.cohort.lock import LockHeader, is_lock, lock_mark
 from dicomhaul.cohort.locked import check_lock_option, lock_target
-from dicomhaul.config.options import QUERY_JSON, HaulOptions
+from dicomhaul.config.options import QUERY_JSON, HaulOptions, SyncOptions
 from dicomhaul.config.source import Sources, SourceSpec, idc_release, index_version
 from dicomhaul.destination import Destination, find_place, open_destination
 from dicomhaul.errors import (
@@ -38,21 +38,27 @@ from dicomhaul.errors import (
     LandingError,
     LedgerError,
     SourceError,
+    SyncRefused,
 )
 from dicomhaul.events import Noticed, Observer, Planned, Tally
-from dicomhaul.land.folder import instance_path
+from dicomhaul.land.folder import beside_folder, instance_path
 from dicomhaul.land.layout import IDC_LAYOUT, PLAIN_LAYOUT, parse_layout
+from dicomhaul.land.trash import purge
 from dicomhaul.model import Query, Routing, Shard, Work
 from dicomhaul.net.line import Line
+from dicomhaul.plan.difference import Difference
 from dicomhaul.plan.estimate import shortage
+from dicomhaul.plan.removal import RemovalLimits
 from dicomhaul.plan.route import route, traits_of
 from dicomhaul.planner.parent import plan
 from dicomhaul.planner.request import Load, PlanRequest, Progress
 from dicomhaul.ports import Clock
+from dicomhaul.record.departing import Following
 from dicomhaul.record.ledger import Ledger
-from dicomhaul.record.place import place_of
+from dicomhaul.record.place import place_of, shard_folder
 from dicomhaul.record.reader import CohortRow, LandedRow
 from dicomhaul.record.relock import lacks_digests, locked_rows, making_lock, new_header, write_lock_from_ledger
+from dicomhaul.record.removals import Removed, agree, remove_outgoing
 from dicomhaul.report import INDEX_NAME, LandedSeries, Report, RunState
 
 if TYPE_CHECKING:
@@ -136,7 +142,7 @@ async def pull(
     LedgerError where the destination cannot be used; with `report` set once there is something to report.
     """
     with open_destination(dest, options.state_dir, query.shard) as destination:
-        run = _Run(destination, dest, options, world, stop, command="pull")
+        run = Run(destination, dest, options, world, stop, command="pull")
         with run.ends_badly(), stop:
             if options.lock is not None:
                 check_lock_option(options.lock, query)
@@ -146,6 +152,7 @@ async def pull(
                 await run.check_lock(cohort_id, query, source)
                 await run.recheck()
                 await run.haul(cohort_id, source)
+            await run.settle()
             await run.index()
             await run.lock(query, source)
         return run.end()
@@ -176,7 +183,7 @@ async def resume(
         if not cohorts:
             raise LedgerError(nothing)
         sources = [find_source(cohort) for cohort in cohorts]  # before anything is asked
-        run = _Run(destination, dest, options, world, stop, command="resume")
+        run = Run(destination, dest, options, world, stop, command="resume")
         with run.ends_badly(), stop:
             sources = [run.named(source) for source in sources]
             if damaged:
@@ -187,6 +194,7 @@ async def resume(
                     if source.word != cohort.source:
                         destination.ledger.reroute(cohort.id, _router(source, options.quota_bytes))
                     await run.haul(cohort.id, source)
+            await run.settle()
             await run.index()
         return run.end()
 
@@ -239,7 +247,7 @@ async def write_index(at: Destination) -> None:
     at.ledger.set_meta(_INDEX, "written")
 
 
-class _Run:
+class Run:
     """The steps of one run, and what they leave for the report."""
 
     def __init__(
@@ -251,10 +259,15 @@ class _Run:
         stop: anyio.CancelScope,
         *,
         command: str,
+        following: SyncOptions | None = None,
     ) -> None:
+        """Begin a run: `command` for its row in the ledger; `following`: a sync's, None: nothing is removed."""
         self._at = destination
         self._dest = dest
         self._options = options
+        self._following = following
+        self._difference = Difference()
+        self._removed = Removed()
         self._world = world
         self._before = dataclasses.replace(world.tally)
         self._began_s = world.clock.monotonic()
@@ -305,7 +318,7 @@ class _Run:
         layout = self._at.layout(self._options.layout, default_layout(source))
         mark = fingerprint(query, source, layout)
         known = next((cohort.id for cohort in ledger.cohorts() if cohort.fingerprint == mark), None)
-        if known is not None and not searches(source):
+        if known is not None and not searches(source) and not self._is_behind(query, source):
             return known
         name = cohort_name(query)
         # What moves bytes takes a third of a second to load: the other core has time for that now.
@@ -315,7 +328,15 @@ class _Run:
                 query=query,
                 source=source,
                 layout=layout,
-                load=Load(place.ledger, place.wal, name, mark, self._timestamp()),
+                load=Load(
+                    place.ledger,
+                    place.wal,
+                    name,
+                    mark,
+                    self._timestamp(),
+                    beside_folder(shard_folder(self._at.shard)),
+                    self._followed(),
+                ),
                 requests_per_s=self._options.requests_per_s,
                 quota_bytes=self._options.quota_bytes,
             ),
@@ -324,7 +345,51 @@ class _Run:
         await loading
         for note in summary.notes:
             self._world.observer(Noticed(note))
+        if self._following is not None:
+            self._difference = summary.difference
         return next(cohort.id for cohort in ledger.cohorts() if cohort.fingerprint == mark)
+
+    def _followed(self) -> Following | None:
+        if self._following is None:
+            return None
+        return Following(self._following.removal, self._following.keep_withdrawn)
+
+    def _is_behind(self, query: Query, source: Sources) -> bool:
+        """Whether something stays that a sync of this very plan would not have left."""
+        if self._following is None:
+            return False
+        ledger = self._at.ledger
+        if not self._following.keep_withdrawn and ledger.keeps():
+            return True
+        text = QUERY_JSON.dump_json(query).decode()
+        return len(ledger.same_question(text, source.word)) > 1
+
+    async def settle(self) -> None:
+        """Move to the trash what leaves, unless a source failed, or the run did not come to its end."""
+        if not self._finished or self._error is not None or self._down or self._reached:
+            return
+        limits = RemovalLimits() if self._following is None else self._following.removal
+        day = datetime.fromtimestamp(self._world.clock.now(), UTC).date()
+        ledger, folder, following = self._at.ledger, self._at.folder, self._following
+
+        def remove() -> None:
+            refused: SyncRefused | None = None
+            try:
+                agree(ledger, limits)
+            except SyncRefused as error:
+                refused = error
+            self._removed = remove_outgoing(ledger, folder, day)
+            if following is not None:
+                purge(folder, day, following.trash_days)
+            if refused is not None:
+                raise refused
+
+        try:
+            await anyio.to_thread.run_sync(remove)
+        except (LandingError, LedgerError, SyncRefused) as error:
+            self._error = error
+        if self._removed.gone:
+            self._world.observer(Noticed(f"{self._removed.gone:,} files that were to leave were gone already"))
 
     def _found(self, progress: Progress) -> None:
         tally = self._world.tally
@@ -349,7 +414,7 @@ class _Run:
             problem = shortage(amount, self._at.folder.room())
             if problem is not None and not self._options.force:
                 raise DiskFull(f"{problem}; free some, choose another destination, or use --force")
-            ledger.begin_leasing(cohort_id)
+            ledger.begin_leasing(cohort_id, following=self._following is not None)
             await self._transfer(source)
         self._finished = True
 
@@ -528,6 +593,11 @@ class _Run:
             elapsed_s=self._world.clock.monotonic() - self._began_s,
             series_moved=spent.series_moved,
             routes=ledger.came_by(*(self._cohorts or [_NO_COHORT])),
+            series_added=self._difference.added,
+            series_revised=self._difference.revised,
+            series_withdrawn=self._difference.withdrawn,
+            instances_removed=self._removed.instances,
+            bytes_removed=self._removed.size_bytes,
             failures_accepted=len(known),
         )
 

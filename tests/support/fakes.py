@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
+from dicomhaul.config.options import QUERY_JSON
 from dicomhaul.errors import HaulError
 from dicomhaul.events import Tally
 from dicomhaul.land.folder import Folder
@@ -17,6 +18,7 @@ from dicomhaul.model import (
     Job,
     ObjectRef,
     Partial,
+    Query,
     Routing,
     Series,
     SeriesUID,
@@ -63,18 +65,18 @@ def write_cohort(
     missing: Sequence[Failure] = (),
     searched: bool = False,
 ) -> int:
-    """Write a cohort whose fingerprint is its name; return its id."""
+    """Write a cohort whose fingerprint is its name, and which asks what no other one asks; return its id."""
     return ledger.plan_cohort(
         name=name,
         fingerprint=name,
-        query="{}",
+        query=QUERY_JSON.dump_json(Query(targets=(name,))).decode(),
         source="http://127.0.0.1",
         planned_at="2024-01-01T00:00:00+00:00",
         layout="{StudyInstanceUID}/{SeriesInstanceUID}",
         searched=searched,
         rows=rows,
         missing=missing,
-    )
+    ).cohort_id
 
 
 def identity(sop: str, *, study: str = STUDY, series: str = "1.1") -> Identity:

@@ -31,6 +31,7 @@ from dicomhaul.cli.pull import pull, resume
 from dicomhaul.cli.report import report
 from dicomhaul.cli.run import run_job
 from dicomhaul.cli.status import status
+from dicomhaul.cli.sync import sync
 from dicomhaul.cli.verify import verify
 from dicomhaul.errors import CohortError, ConfigError, HaulError
 
@@ -49,8 +50,8 @@ app = typer.Typer(
     help="Bring cohorts of DICOM instances down from DICOMweb servers: complete, verifiable, resumable.",
     epilog=_EXIT_CODES,
 )
-for command in (plan, delta, pull, resume, status, verify, merge, adopt, cite, doctor, demo, daemon):
-    app.command(epilog=_EXIT_CODES if command in {pull, resume} else None)(command)
+for command in (plan, delta, pull, sync, resume, status, verify, merge, adopt, cite, doctor, demo, daemon):
+    app.command(epilog=_EXIT_CODES if command in {pull, sync, resume} else None)(command)
 app.command("run", epilog=_EXIT_CODES)(run_job)
 app.command()(report)
 app.command(hidden=True)(origin)

@@ -11,6 +11,7 @@ it says of folders is looked at before it becomes a path.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -29,12 +30,15 @@ from dicomhaul.plan.estimate import Room
 
 PRIVATE: Final = ".dicomhaul"
 _STAGING: Final = "staging"
+_BESIDE: Final = "beside"
 _KNOWN_FOLDERS: Final = 10_000
 _ENTER: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
 _LINKED: Final = "a folder below the destination is a symbolic link"
 # A component that is empty, a dot or two, or that Windows would split; and our own folder.
 _IMPOSSIBLE: Final = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|[\0\\]|\A\.dicomhaul(?:/|\Z)", re.IGNORECASE)
+# Of our own, only those in which a new revision lands beside the old one.
+_SIDE: Final = re.compile(rf"\.dicomhaul/(?:shard-[1-9][0-9]{{0,5}}-of-[1-9][0-9]{{0,5}}/)?{_BESIDE}/[0-9a-f]{{32}}\Z")
 
 
 def instance_file(sop: str, stem: str | None = None) -> str:
@@ -48,10 +52,25 @@ def instance_path(folder: str, file: str) -> str:
 
 
 def check_below(folder: str) -> str:
-    """Return a folder as a ledger has it, if it lies below the destination and is not our own. Raises LedgerError."""
-    if folder and _IMPOSSIBLE.search(folder):
+    """Return a folder as a ledger has it, if it lies below the destination and is not our own, or is a side folder.
+
+    Raises LedgerError.
+    """
+    if folder and _IMPOSSIBLE.search(folder) and not _SIDE.match(folder):
         raise LedgerError("the ledger holds a folder that does not lie below the destination")
     return folder
+
+
+def beside_folder(apart: str) -> str:
+    """Return where new revisions land, relative to the destination and with a `/` at its end; `apart` as `Folder`."""
+    return "/".join(filter(None, (PRIVATE, apart, _BESIDE, ""))) + "/"
+
+
+def free_name(folder: Path, name: str) -> str:
+    """Return a name that nothing in a folder has: `name`, or the same with a number at its end."""
+    if not os.path.lexists(folder / name):
+        return name
+    return next(each for number in itertools.count(2) if not os.path.lexists(folder / (each := f"{name}.{number}")))
 
 
 def long_path(path: Path) -> Path:
@@ -67,6 +86,7 @@ class Folder:
     def __init__(self, root: Path, apart: str = "") -> None:
         """`apart`: the private folder below the private one of a part of the cohort that is pulled by itself."""
         self.root = long_path(root)
+        self.apart = apart
         self.private = self.root / PRIVATE
         self.staging = self.private / apart / _STAGING
         self._folders: set[str] = set()  # made and checked
@@ -148,6 +168,34 @@ class Folder:
     def path(self, folder: str, file: str) -> Path:
         """Return an instance's absolute path. Raises LedgerError for a folder that lies elsewhere."""
         return self.root / instance_path(check_below(folder), file)
+
+    def forget(self) -> None:
+        """Folders may have gone, or changed their names: look at each again."""
+        self._folders.clear()
+
+    def real(self, folder: str) -> Path | None:
+        """Return a folder below the destination; None where it, or one above it, is no folder or a link."""
+        for each in reversed(list(_below(folder))):
+            path = self.root / each
+            if path.is_symlink() or not path.is_dir():
+                return None
+        return self.root / folder
+
+    @contextlib.contextmanager
+    def entered(self, folder: str) -> Iterator[int]:
+        """Hold a folder below the destination open, made where it was not there, its name synced. Raises OSError.
+
+        On Windows, whose folders have no descriptors, it is only made.
+        """
+        if os.name == "nt":
+            self._make_by_path(folder)
+            yield -1
+            return
+        parents: dict[str, None] = {}
+        with self._entered(folder, parents) as there:
+            for parent in parents:
+                self._sync(parent)
+            yield there
 
     def _fill(self, folder: str, parts: Iterable[Staged], parents: dict[str, None]) -> None:
         """Move what belongs into one folder there, and sync it; `parents` are to be synced, too."""

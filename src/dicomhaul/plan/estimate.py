@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dicomhaul.model import Routing
+from dicomhaul.plan.difference import Difference
 
 
 class Group(NamedTuple):
@@ -55,6 +56,7 @@ class Summary:
         skipped: reason -> series that would not come: the destination has them, or nobody chosen can give them.
         source: the sources that would be asked.
         notes: sentences for the reader.
+        difference: what it changed, where it was written down.
         quotas: source -> bytes that it gives a day (UTC), and bytes of them that are used, where the plan asked.
     """
 
@@ -68,6 +70,7 @@ class Summary:
     source: str = ""
     notes: tuple[str, ...] = ()
     quotas: dict[str, tuple[int, int]] = field(default_factory=dict)
+    difference: Difference = Difference()  # noqa: RUF009 - frozen
 
 
 def _add(one: int | None, other: int | None) -> int | None:

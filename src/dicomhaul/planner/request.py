@@ -9,19 +9,30 @@ from pydantic import TypeAdapter
 from dicomhaul import errors
 from dicomhaul.config.source import Sources
 from dicomhaul.errors import HaulError
+from dicomhaul.land.folder import beside_folder
 from dicomhaul.model import Query
 from dicomhaul.plan.estimate import Summary
+from dicomhaul.record.departing import Following
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Where a plan goes: into this ledger."""
+    """Where a plan goes: into this ledger.
+
+    Attributes:
+        ledger, wal: the file, and how it is written.
+        name, fingerprint, planned_at: of the cohort.
+        beside: the folder of ours, relative to the destination, below which new revisions land.
+        following: how removals are followed; None: nothing is removed.
+    """
 
     ledger: Path
     wal: bool
     name: str
     fingerprint: str
     planned_at: str
+    beside: str = beside_folder("")
+    following: Following | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ groups, which no row was made for (`Sheet.groups`).
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -16,6 +17,7 @@ from dicomhaul.events import Tally
 from dicomhaul.land.layout import Layout
 from dicomhaul.model import Failure, Series
 from dicomhaul.net.clock import SystemClock
+from dicomhaul.plan.difference import Difference
 from dicomhaul.plan.estimate import Group, Summary, summarise
 from dicomhaul.planner.locking import PlannedLock
 from dicomhaul.planner.request import Load, PlanRequest, Progress
@@ -69,10 +71,10 @@ class Sheet:
         """Write the rows into the ledger, or add up those that it does not have."""
         load, path = self.request.load, self.request.lock
         if load is not None:
-            self._load(load, batches)
+            difference = self._load(load, batches)
             for reason, count in self._unrouted.most_common():
                 self.notes.append(f"{count:,} series cannot come: {reason}")
-            return self._summary([])
+            return replace(self._summary([]), difference=difference)
         lock = None if path is None else PlannedLock(path)
         present = self._present()
         there = 0
@@ -107,10 +109,10 @@ class Sheet:
             self.notes.append(f"IDC's public buckets have all of its series: --source {source.word},idc-bucket")
         return summarise(groups, skipped=skipped, source=source.name, notes=tuple(self.notes))
 
-    def _load(self, load: Load, batches: Iterable[list[Series]]) -> None:
+    def _load(self, load: Load, batches: Iterable[list[Series]]) -> Difference:
         source = self.request.source
         with closing(Ledger.open(load.ledger, wal=load.wal)) as ledger:
-            ledger.plan_cohort(
+            planned = ledger.plan_cohort(
                 name=load.name,
                 fingerprint=load.fingerprint,
                 query=QUERY_JSON.dump_json(self.request.query).decode(),
@@ -121,7 +123,10 @@ class Sheet:
                 searched=self.searched,
                 rows=self._loaded(batches),
                 missing=self.missing,
+                following=load.following,
+                beside=load.beside,
             )
+        return planned.difference
 
     def _loaded(self, batches: Iterable[list[Series]]) -> Iterator[Series]:
         for batch in self._told(batches):

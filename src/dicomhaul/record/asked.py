@@ -24,6 +24,15 @@ _UNITED: Final = "united:"  # in `meta`, before the id of a ledger: what of it w
 _COHORT: Final = "cohort:"  # in `meta`, before the fingerprint of a shard's cohort: the fingerprint of the whole
 
 
+def question(query: str) -> str:
+    """Return what tells one question from another, of a query as the ledger has it.
+
+    A shard asks what the whole asks, and the text of a manifest that came by standard input is what it says today.
+    """
+    asked = QUERY_JSON.validate_json(query)
+    return QUERY_JSON.dump_json(replace(asked, shard=None, manifest=None if asked.manifest is None else "")).decode()
+
+
 def take_cohorts(db: sqlite3.Connection, source: sqlite3.Connection, ours: Sequence[int]) -> None:
     """Take in what was asked for, and which series it wants; `ours`: their series' id -> ours."""
     for row in named_rows(source, "SELECT * FROM cohort ORDER BY id"):

@@ -13,12 +13,24 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from dicomhaul.errors import LedgerError
+from dicomhaul.land.folder import beside_folder
 from dicomhaul.model import End, Failure, Partial, Proof, Receipt, Routing, Series, Work
+from dicomhaul.plan.difference import Difference
+from dicomhaul.record.departing import (
+    Following,
+    drop_cohorts,
+    let_go,
+    note_former,
+    refuse_nothing,
+    same_question,
+    send_away,
+)
+from dicomhaul.record.incoming import Routes, load_incoming
 from dicomhaul.record.keys import pack_stem
-from dicomhaul.record.merge import Routes, load_incoming, merge_incoming
+from dicomhaul.record.merge import merge_incoming, want
 from dicomhaul.record.reader import LedgerReader, guard, work_from
 from dicomhaul.record.samples import Rhythm, beat
 from dicomhaul.record.states import Move
@@ -30,13 +42,22 @@ _CHECKED_BYTES: Final = 1 << 30  # ten million instances: in 3 s
 _CONTRADICTIONS: Final = (  # each finds a row where a table lacks what another one says it holds
     "PRAGMA foreign_key_check(member)",
     "PRAGMA foreign_key_check(series)",
-    "SELECT 1 FROM series WHERE NOT EXISTS (SELECT 1 FROM member) LIMIT 1",
+    "SELECT 1 FROM series WHERE NOT kept AND NOT EXISTS (SELECT 1 FROM member) LIMIT 1",
     (
         "SELECT 1 FROM series s WHERE state = 1 AND expected IS NOT 0 AND NOT EXISTS "
         "(SELECT 1 FROM instance i WHERE i.series_id = s.id AND i.state = 1) LIMIT 1"
     ),
 )
+_MEMBER: Final = "(SELECT 1 FROM member WHERE cohort_id = ? AND series_id = s.id)"
 _REROUTED: Final = 10_000  # series in memory at a time
+_UNDONE: Final = (("series_todo", 0), ("series_failed", 2))  # the index that finds the series in a state
+
+
+class PlannedCohort(NamedTuple):
+    """A cohort that was planned, and what that changed."""
+
+    cohort_id: int
+    difference: Difference
 
 
 class Ledger(LedgerReader):
@@ -45,6 +66,8 @@ class Ledger(LedgerReader):
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         super().__init__(connection, path)
         self._leasing = 0
+        self._following = False
+        self._completed: list[int] = []  # since somebody asked
         self._bounds: dict[tuple[int, End], tuple[int, int]] = {}
         self._routes: dict[str, list[int]] = {}  # first route -> ids of the choices that begin with it
         self._run = (0, 0.0)  # id, and when it began by the monotonic clock; 0: none did
@@ -151,47 +174,105 @@ class Ledger(LedgerReader):
         searched: bool = False,
         rows: Iterable[Series],
         missing: Iterable[Failure] = (),
-    ) -> int:
-        """Write a cohort and merge its series into those that are wanted here; return the cohort's id.
+        following: Following | None = None,
+        beside: str = beside_folder(""),
+    ) -> "PlannedCohort":
+        """Write a cohort and merge its series into those that are wanted here.
 
-        All in one transaction: a plan that is interrupted leaves no trace. A series that is there already stays as it
-        is, unless more of it is wanted now, or its revision is another: then it is planned again. `searched`: the rows
-        are a server's answer of now, which may be another than last time.
+        All in one transaction: a plan that is interrupted, or refused, leaves no trace. It takes the place of what
+        asked the same (query and source), whatever the fingerprint was. What then no cohort wants any more leaves,
+        where removals are followed; else what has landed of it stays, and is wanted no more.
+
+        Args:
+            name: of the cohort, for the reader.
+            fingerprint: tells this plan from another.
+            query: as JSON.
+            source: whom it was asked of.
+            profile: with which profile.
+            planned_at: when.
+            layout: of the destination.
+            searched: the rows are a server's answer of now, which may be another than last time.
+            rows: its series.
+            missing: what was named and nobody has; read after the rows.
+            following: how removals are followed; None: nothing is removed.
+            beside: the folder of ours, relative to the destination, below which new revisions land.
+
+        Raises SyncRefused where `following` would remove too much, or where nothing came at all.
         """
         with self.transaction():
             db = self._db
+            same = same_question(db, query, source)
+            note_former(db, same)
+            (alone,) = db.execute("SELECT NOT EXISTS (SELECT 1 FROM series)").fetchone()
+            cohort_id = self._take_place(same, fingerprint)
             db.execute(
-                "INSERT INTO cohort (name, fingerprint, query, source, profile, planned_at, missing) "
-                "VALUES (?, ?, ?, ?, ?, ?, '[]') ON CONFLICT (fingerprint) DO UPDATE SET "
-                "planned_at = excluded.planned_at, source = excluded.source, profile = excluded.profile",
-                (name, fingerprint, query, source, profile, planned_at),
+                "UPDATE cohort SET name = ?, query = ?, source = ?, profile = ?, planned_at = ? WHERE id = ?",
+                (name, query, source, profile, planned_at, cohort_id),
             )
-            (cohort_id,) = db.execute("SELECT id FROM cohort WHERE fingerprint = ?", (fingerprint,)).fetchone()
             db.execute("INSERT OR REPLACE INTO meta VALUES ('layout', ?)", (layout,))
             load_incoming(db, rows)
+            (came,) = db.execute("SELECT EXISTS (SELECT 1 FROM incoming)").fetchone()
+            if following is not None and not came:
+                refuse_nothing(db, name)
             # Only now: what is missing may become known while the rows come.
             named = json.dumps([(each.study, each.series, each.sop, each.reason) for each in missing])
             db.execute("UPDATE cohort SET missing = ? WHERE id = ?", (named, cohort_id))
-            merge_incoming(db, int(cohort_id), searched=searched)
-        return int(cohort_id)
+            by_stem = self.names_by_stem()
+            merged = merge_incoming(
+                db, searched=searched, following=following is not None, by_stem=by_stem, beside=beside
+            )
+            want(db, cohort_id, alone=bool(alone))
+            gone = let_go(db, following, by_stem=by_stem)
+        return PlannedCohort(cohort_id, merged._replace(withdrawn=gone.series))
+
+    def same_question(self, query: str, source: str) -> list[int]:
+        """Return the cohorts that asked the same (a query as JSON, a source), oldest first."""
+        with guard(self.path):
+            return same_question(self._db, query, source)
+
+    def _take_place(self, same: list[int], fingerprint: str) -> int:
+        """Return the one row of a cohort whose question `same` have asked before; the others go."""
+        db = self._db
+        known = db.execute("SELECT id FROM cohort WHERE fingerprint = ?", (fingerprint,)).fetchone()
+        if known is not None:
+            cohort_id = int(known[0])
+        elif same:
+            cohort_id = same[0]
+            db.execute("UPDATE cohort SET fingerprint = ? WHERE id = ?", (fingerprint, cohort_id))
+        else:
+            row = db.execute(
+                "INSERT INTO cohort (name, fingerprint, query, source, planned_at, missing) "
+                "VALUES ('', ?, '{}', '', '', '[]')",
+                (fingerprint,),
+            )
+            cohort_id = int(row.lastrowid or 0)
+        drop_cohorts(db, [each for each in same if each != cohort_id])
+        return cohort_id
 
     def retry_failed(self, cohort_id: int) -> None:
         """FAILED becomes PLANNED again: every new run tries what an earlier one could not get."""
-        members = "(SELECT series_id FROM member WHERE cohort_id = ?)"
+        # Found by an index: a million series that have landed are not looked at.
         with self.transaction():
-            self._db.execute(
-                f"UPDATE instance SET state = 0, reason = NULL WHERE state = 2 AND series_id IN {members}",  # noqa: S608 - our own words
-                (cohort_id,),
-            )
+            for index, state in _UNDONE:
+                self._db.execute(
+                    "UPDATE instance SET state = 0, reason = NULL WHERE state = 2 AND series_id IN "  # noqa: S608 - our own words
+                    f"(SELECT s.id FROM series s INDEXED BY {index} WHERE s.state = {state} AND EXISTS {_MEMBER})",
+                    (cohort_id,),
+                )
             marks = ", ".join("?" * len(Move.RETRY.sources))
             self._db.execute(
-                f"UPDATE series SET state = ?, reason = NULL WHERE state IN ({marks}) AND id IN {members}",  # noqa: S608 - likewise
+                "UPDATE series SET state = ?, reason = NULL WHERE id IN (SELECT s.id FROM series s "  # noqa: S608 - likewise
+                f"INDEXED BY series_failed WHERE s.state = 2 AND s.state IN ({marks}) AND EXISTS {_MEMBER})",
                 (Move.RETRY.target, *Move.RETRY.sources, cohort_id),
             )
 
-    def begin_leasing(self, cohort_id: int) -> None:
-        """From now on `lease` hands out the series of this cohort, from the beginning."""
+    def begin_leasing(self, cohort_id: int, *, following: bool = False) -> None:
+        """From now on `lease` hands out the series of this cohort, from the beginning.
+
+        `following`: what a source's own list of a series lacks leaves the series, once that is complete.
+        """
         self._leasing = cohort_id
+        self._following = following
         self._bounds.clear()
         self._routes.clear()
         with guard(self.path):
@@ -220,7 +301,8 @@ class Ledger(LedgerReader):
         with guard(self.path):
             return self._db.execute(
                 "SELECT weight, id, study, series, folder, expected, size_bytes, whole, cut, bucket, revision, prior, "  # noqa: S608 - two words of our own
-                "(SELECT names FROM route WHERE route.id = series.route) FROM series "
+                "(SELECT names FROM route WHERE route.id = series.route), "
+                "(SELECT w.folder FROM swap w WHERE w.series_id = series.id) FROM series "
                 "INDEXED BY series_todo WHERE state = 0 AND route = ? AND (weight, id) < (?, ?) "
                 "AND (weight, id) > (?, ?) "
                 "AND EXISTS (SELECT 1 FROM member WHERE cohort_id = ? AND series_id = series.id) "
@@ -234,7 +316,7 @@ class Ledger(LedgerReader):
             self._db.execute(
                 "UPDATE series SET state = ?, reason = (SELECT reason FROM route r WHERE r.id = series.route) "
                 "WHERE state = 0 AND route IN (SELECT id FROM route WHERE first = '') "
-                "AND id IN (SELECT series_id FROM member WHERE cohort_id = ?)",
+                "AND EXISTS (SELECT 1 FROM member WHERE cohort_id = ? AND series_id = series.id)",
                 (Move.FAIL.target, cohort_id),
             )
 
@@ -243,27 +325,36 @@ class Ledger(LedgerReader):
 
         Another cohort may have been planned for other sources since, or this one for others than are chosen now.
         """
-        last = -1
         with self.transaction():
             routes = self._db.execute("SELECT id, names FROM route").fetchall()
             foreign = [route_id for route_id, names in routes if not _is_among(json.loads(names), among)]
+            if not foreign:
+                return
             marks = ", ".join("?" * len(foreign))
             ids = Routes(self._db)
+            self._db.execute("DROP TABLE IF EXISTS temp.undone")
+            self._db.execute("CREATE TEMP TABLE undone (id INTEGER PRIMARY KEY)")
+            for index, state in _UNDONE:
+                self._db.execute(
+                    f"INSERT INTO undone SELECT s.id FROM series s INDEXED BY {index} WHERE s.state = {state} "  # noqa: S608 - our own words
+                    f"AND s.route IN ({marks}) AND EXISTS {_MEMBER}",
+                    (*foreign, cohort_id),
+                )
+            last = -1
             while True:
                 rows = self._db.execute(
-                    "SELECT s.id, study, series, folder, s.expected, size_bytes, whole, cut, bucket, revision, prior, "  # noqa: S608 - our own words
-                    "'[]' FROM member m JOIN series s ON s.id = m.series_id "
-                    f"WHERE m.cohort_id = ? AND m.series_id > ? AND s.state <> 1 AND s.route IN ({marks}) "
-                    "ORDER BY m.series_id LIMIT ?",
-                    (cohort_id, last, *foreign, _REROUTED),
+                    "SELECT s.id, study, series, folder, s.expected, size_bytes, whole, cut, bucket, revision, prior, "
+                    "'[]', NULL FROM undone u JOIN series s ON s.id = u.id WHERE u.id > ? ORDER BY u.id LIMIT ?",
+                    (last, _REROUTED),
                 ).fetchall()
                 if not rows:
-                    return
+                    break
                 last = rows[-1][0]
                 self._db.executemany(
                     "UPDATE series SET route = ? WHERE id = ?",
                     [(ids.id_of(routing(work_from(row))), row[0]) for row in rows],
                 )
+            self._db.execute("DROP TABLE temp.undone")
 
     # -- what happened: each inside a transaction of the caller ---------------------------------------------------
 
@@ -338,11 +429,36 @@ class Ledger(LedgerReader):
             (reason, series_id, sop),
         )
 
-    def complete_series(self, series_id: int, proof: Proof, expected: int | None, route: str) -> None:
-        """All that is wanted of this series is there; `expected` corrects the count where an inventory gave it."""
+    def complete_series(
+        self, series_id: int, proof: Proof, expected: int | None, route: str, surplus: Collection[str] = ()
+    ) -> None:
+        """All that is wanted of this series is there; `expected` corrects the count where an inventory gave it.
+
+        `surplus`: instances that landed and that the source's list of them lacks.
+        """
+        if surplus and self._following:
+            self.withdraw_instances(series_id, surplus, "the source lists it no more", agreed=False)
+        self._completed.append(series_id)
         also = "proof = ?, reason = NULL, expected = coalesce(?, expected), came_by = ?"
         self._move(Move.COMPLETE, series_id, also, str(proof), expected, route)
         self._db.execute("DELETE FROM partial WHERE series_id = ?", (series_id,))
+
+    def take_completed(self) -> list[int]:
+        """Return the series that were completed since this was last asked."""
+        completed, self._completed = self._completed, []
+        return completed
+
+    def withdraw_instances(self, series_id: int, sops: Iterable[str], reason: str, *, agreed: bool = True) -> None:
+        """These instances are wanted no more: those that have landed leave for the trash, the others are forgotten.
+
+        `agreed`: what a sync may remove was held against them; else that is still to be done.
+        """
+        by_stem = self.names_by_stem()
+        for sop in sops:
+            name = {"series_id": series_id, "sop": sop}
+            whose = "i.series_id = :series_id AND i.sop = :sop"
+            send_away(self._db, whose, reason, by_stem=by_stem, agreed=agreed, values=name)
+            self._db.execute("DELETE FROM instance WHERE series_id = :series_id AND sop = :sop", name)
 
     def fail_series(self, series_id: int, reason: str) -> None:
         """Something of this series will not come in this run."""

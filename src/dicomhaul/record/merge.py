@@ -1,71 +1,144 @@
 """A cohort's rows, merged into what a destination wants. Statements over whole tables, inside the caller's transaction.
 
-A series that is there already stays as it is, unless more of it is wanted now, its count changed, or its revision is
-another: then it is planned again. A new revision has other instances, so what the ledger knew of the old ones goes.
+A series that is there already stays as it is, unless `plan.difference` says otherwise. Of a revised one, what landed
+stays in the tree until the new revision is complete: that lands in a folder of ours (`swap`), and the old files are
+noted as `outgoing` after it. What no cohort wants any more is `departing`'s.
 """
 
-import json
 import sqlite3
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from dicomhaul.errors import CohortError
-from dicomhaul.model import Routing, Series
-from dicomhaul.plan.order import weight
+from dicomhaul.plan.difference import Action, Difference
+from dicomhaul.record.departing import send_away, take_back
+from dicomhaul.record.incoming import add_functions, judge_incoming
 
-_BATCH: Final = 10_000
-_NOBODY: Final = Routing((), "no source was chosen")
+REPLACED: Final = "another revision took its place"
+_OURS: Final = "lower(hex(randomblob(16)))"  # a name that nobody else uses
 
 
-class Routes:
-    """The rows of the table `route`: each distinct choice once."""
+def merge_incoming(
+    db: sqlite3.Connection, *, searched: bool, following: bool, by_stem: bool, beside: str
+) -> Difference:
+    """Merge what `load_incoming` loaded into the series that are wanted here; return what came of it.
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-        self._ids: dict[Routing, int] = {}
-
-    def id_of(self, routing: Routing) -> int:
-        """Return the row of a choice, making it where it is new."""
-        known = self._ids.get(routing)
-        if known is not None:
-            return known
-        names, first = json.dumps(routing.routes), routing.routes[0] if routing.routes else ""
-        self._db.execute(
-            "INSERT OR IGNORE INTO route (first, names, reason) VALUES (?, ?, ?)", (first, names, routing.reason)
+    Args:
+        db: the ledger's.
+        searched: where a search states no count, a complete series may have grown since: its inventory is asked for.
+        following: what the source has no more is removed, too.
+        by_stem: files are named by their objects.
+        beside: the folder of ours, relative to the destination, below which new revisions land.
+    """
+    add_functions(db)
+    revisions = 0
+    # 1. What is here already: only what the cohort changes. A revision that is another brings other instances.
+    (populated,) = db.execute("SELECT EXISTS (SELECT 1 FROM series)").fetchone()
+    if populated:
+        judge_incoming(db, searched=searched, following=following)
+        revised = f"(SELECT id FROM changed WHERE action = {Action.REVISE:d})"  # noqa: S608 - our own words
+        _set_aside(db, revised, by_stem=by_stem, beside=beside)
+        # Single instances that were wanted stay wanted: by name, whatever the revision.
+        db.execute(
+            "UPDATE instance SET state = 0, size_bytes = NULL, xxh3 = NULL, reason = NULL WHERE series_id IN "  # noqa: S608 - our own words
+            f"(SELECT c.id FROM changed c JOIN series s ON s.id = c.id WHERE c.id IN {revised} "
+            "AND NOT s.whole AND NOT c.any_whole)"
         )
-        (route_id,) = self._db.execute(
-            "SELECT id FROM route WHERE names = ? AND reason = ?", (names, routing.reason)
-        ).fetchone()
-        self._ids[routing] = int(route_id)
-        return int(route_id)
+        db.execute(
+            "DELETE FROM instance WHERE series_id IN "  # noqa: S608 - our own words
+            f"(SELECT c.id FROM changed c JOIN series s ON s.id = c.id WHERE c.id IN {revised} "
+            "AND (s.whole OR c.any_whole))"
+        )
+        db.execute(f"DELETE FROM partial WHERE series_id IN {revised}")  # noqa: S608 - our own words
+        db.execute(f"DELETE FROM version WHERE series_id IN {revised}")  # noqa: S608 - our own words
+        _update(db)
+        _reroute(db)
+        _bring_back(db)
+        (revisions,) = db.execute("SELECT count(*) FROM changed WHERE action = ?", (Action.REVISE,)).fetchone()
+        db.execute("DROP TABLE temp.changed")
+    # 2. What is new; a cohort that names a series twice wants it once.
+    new = "NOT EXISTS (SELECT 1 FROM series s WHERE s.series = n.series AND s.study = n.study)"
+    added = db.execute(
+        "INSERT INTO series (study, series, collection, patient, modality, revision, bucket, license, expected, "  # noqa: S608 - our own words
+        "size_bytes, folder, whole, weight, prior, route) "
+        "SELECT study, series, collection, patient, modality, revision, bucket, license, expected, "
+        "size_bytes, folder, max(whole), weight, prior, route "
+        f"FROM incoming n WHERE {new if populated else 'true'} GROUP BY series, study"
+    ).rowcount
+    build_indexes(db)  # after the first load: half the time of keeping them up row by row
+    _catch(db, beside)
+    # 3. Single instances; one that is new to a series that was complete opens it again.
+    (selected,) = db.execute("SELECT EXISTS (SELECT 1 FROM selected)").fetchone()
+    if selected:
+        _select(db)
+    _refuse_one_folder(db)
+    return Difference(added=added, revised=int(revisions))
 
 
-def load_incoming(db: sqlite3.Connection, rows: Iterable[Series]) -> None:
-    """Put the rows of a cohort into temporary tables, a batch at a time."""
-    db.execute("DROP TABLE IF EXISTS temp.incoming")
-    db.execute("DROP TABLE IF EXISTS temp.selected")
+def build_indexes(db: sqlite3.Connection) -> None:
+    """Build the indexes that a ledger has once there are series."""
+    db.execute("CREATE UNIQUE INDEX IF NOT EXISTS series_uid ON series (series, study)")
+    db.execute("CREATE INDEX IF NOT EXISTS series_todo ON series (route, weight) WHERE state = 0")
+    db.execute("CREATE INDEX IF NOT EXISTS series_failed ON series (id) WHERE state = 2")
+    db.execute("CREATE INDEX IF NOT EXISTS series_kept ON series (id) WHERE kept")
+
+
+def want(db: sqlite3.Connection, cohort_id: int, *, alone: bool) -> None:
+    """Note the series that came as the cohort's, instead of those it wanted before; drop what was loaded.
+
+    `alone`: all series that there are are this cohort's, which needs no join.
+    """
+    db.execute("DELETE FROM member WHERE cohort_id = ?", (cohort_id,))
+    joined = "s.id, n.expected FROM incoming n JOIN series s ON s.series = n.series AND s.study = n.study"
+    rows = "id, expected FROM series" if alone else joined
+    db.execute(f"INSERT OR IGNORE INTO member (cohort_id, series_id, expected) SELECT ?, {rows}", (cohort_id,))
+    db.execute("DROP TABLE temp.incoming")
+    db.execute("DROP TABLE temp.selected")
+
+
+def _set_aside(db: sqlite3.Connection, revised: str, *, by_stem: bool, beside: str) -> None:
+    """Note the files of revised series as outgoing, and let the new revision land beside them."""
+    fresh = f"s.id IN {revised} AND s.id NOT IN (SELECT series_id FROM swap)"  # noqa: S608 - our own words
+    send_away(db, fresh, REPLACED, by_stem=by_stem, after=True)
     db.execute(
-        "CREATE TEMP TABLE incoming (study, series, collection, patient, modality, revision, bucket, license, "
-        "expected, size_bytes, folder, whole, weight, prior, route)"
+        "INSERT INTO swap (series_id, folder) SELECT s.id, s.folder FROM series s "  # noqa: S608 - our own words
+        f"WHERE {fresh} AND EXISTS (SELECT 1 FROM instance i WHERE i.series_id = s.id AND i.state = 1)"
     )
-    db.execute("CREATE TEMP TABLE selected (study, series, sop)")
-    selected: list[tuple[str, str, str]] = []
-    routes = Routes(db)
+    # One that is revised again before it was complete begins again: what is in its folder is swept.
+    db.execute(
+        "UPDATE swap SET folder = c.folder, inode = NULL FROM changed c "  # noqa: S608 - our own words
+        f"WHERE c.id = swap.series_id AND c.id IN {revised} AND c.folder <> ''"
+    )
+    db.execute(
+        f"UPDATE series SET folder = CASE WHEN id IN (SELECT series_id FROM swap) THEN ? || {_OURS} "  # noqa: S608 - our own words
+        f"ELSE coalesce((SELECT nullif(c.folder, '') FROM changed c WHERE c.id = series.id), folder) END "
+        f"WHERE id IN {revised}",
+        (beside,),
+    )
 
-    def values() -> Iterator[tuple[Any, ...]]:
-        for row in rows:
-            if row.instances is not None:
-                selected.extend((row.study, row.series, sop) for sop in row.instances)
-            route_id = routes.id_of(row.routing or _NOBODY)
-            yield (*row[:11], row.instances is None, weight(row.expected, row.size_bytes), row.prior, route_id)
 
-    batches = values()
-    while batch := list(islice(batches, _BATCH)):
-        db.executemany("INSERT INTO incoming VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", batch)
-        if selected:
-            db.executemany("INSERT INTO selected VALUES (?, ?, ?)", selected)
-            selected.clear()
+def _update(db: sqlite3.Connection) -> None:
+    """Plan what changed again. What a selection states is not true of the whole series: of a revised one nobody knows
+    the numbers.
+    """
+    revise, ask = f"(c.action = {Action.REVISE:d})", f"(c.action = {Action.ASK:d})"
+    described = ", ".join(
+        f"{name} = CASE WHEN {revise} THEN coalesce(c.{name}, series.{name}) ELSE series.{name} END"
+        for name in ("collection", "patient", "modality")
+    )
+    db.execute(
+        f"UPDATE series SET {described}, revision = coalesce(c.revision, series.revision), "  # noqa: S608 - our own words
+        f"license = CASE WHEN {revise} THEN c.license ELSE series.license END, "
+        f"expected = CASE WHEN {ask} THEN NULL WHEN NOT c.partly THEN c.expected "
+        f"WHEN NOT {revise} THEN series.expected END, "
+        "size_bytes = CASE WHEN NOT c.partly THEN coalesce(c.size_bytes, series.size_bytes) "
+        f"WHEN NOT {revise} THEN series.size_bytes END, "
+        "weight = CASE WHEN c.partly THEN series.weight ELSE c.weight END, whole = max(series.whole, c.any_whole), "
+        f"cut = CASE WHEN {ask} THEN 1 WHEN c.partly THEN series.cut ELSE 0 END, "
+        "state = 0, proof = NULL, reason = NULL, came_by = NULL FROM changed c WHERE c.id = series.id"
+    )
+    db.execute(
+        f"INSERT OR REPLACE INTO meta SELECT 'index', 'stale' FROM changed WHERE action = {Action.REVISE:d} LIMIT 1"  # noqa: S608 - our own words
+    )
 
 
 def _reroute(db: sqlite3.Connection) -> None:
@@ -88,83 +161,74 @@ def _reroute(db: sqlite3.Connection) -> None:
     )
 
 
-def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, searched: bool) -> None:
-    """Merge what `load_incoming` loaded into the series that are wanted here, and note them as the cohort's.
-
-    Where a search (`searched`) states no count, a complete series may have grown since: it is planned again, cut, so
-    that its inventory is asked for, and nothing is retrieved unless something is missing.
-    """
-    # 1. What is here already: only what the cohort changes. A revision that is another brings other instances.
-    (populated,) = db.execute("SELECT EXISTS (SELECT 1 FROM series)").fetchone()
-    if populated:
-        db.execute(
-            "CREATE TEMP TABLE changed AS SELECT s.id, n.revision, n.license, n.expected, n.size_bytes, "
-            "max(n.whole) AS whole, n.weight, "
-            "n.revision IS NOT NULL AND s.revision IS NOT NULL AND n.revision <> s.revision AS revised, "
-            "s.whole AND NOT max(n.whole) AS partly, "
-            "s.whole AND max(n.whole) AND n.expected IS NULL AND n.revision IS NULL AS unsure "
-            "FROM incoming n JOIN series s ON s.series = n.series AND s.study = n.study "
-            "WHERE n.whole > s.whole OR (n.revision IS NOT NULL AND n.revision IS NOT s.revision) "
-            "OR (n.whole AND n.expected IS NOT NULL AND n.expected IS NOT s.expected) "
-            "OR (:searched AND n.whole AND n.expected IS NULL AND n.revision IS NULL AND s.state = 1) GROUP BY s.id",
-            {"searched": searched},
-        )
-        # Single instances that were wanted stay wanted: by name, whatever the revision.
-        db.execute(
-            "UPDATE instance SET state = 0, size_bytes = NULL, xxh3 = NULL, reason = NULL WHERE series_id IN "
-            "(SELECT c.id FROM changed c JOIN series s ON s.id = c.id WHERE c.revised AND NOT s.whole AND NOT c.whole)"
-        )
-        db.execute(
-            "DELETE FROM instance WHERE series_id IN "
-            "(SELECT c.id FROM changed c JOIN series s ON s.id = c.id WHERE c.revised AND (s.whole OR c.whole))"
-        )
-        db.execute("DELETE FROM partial WHERE series_id IN (SELECT id FROM changed WHERE revised)")
-        # What a selection states is not true of the whole series: of a revised one nobody knows the numbers.
-        db.execute(
-            "UPDATE series SET revision = coalesce(c.revision, series.revision), "
-            "license = CASE WHEN c.revised THEN c.license ELSE series.license END, "
-            "expected = CASE WHEN NOT c.partly THEN c.expected WHEN NOT c.revised THEN series.expected END, "
-            "size_bytes = CASE WHEN NOT c.partly THEN coalesce(c.size_bytes, series.size_bytes) "
-            "WHEN NOT c.revised THEN series.size_bytes END, "
-            "weight = CASE WHEN c.partly THEN series.weight ELSE c.weight END, whole = max(series.whole, c.whole), "
-            "cut = CASE WHEN c.unsure THEN 1 WHEN c.partly THEN series.cut ELSE 0 END, "
-            "state = 0, proof = NULL, reason = NULL, came_by = NULL FROM changed c WHERE c.id = series.id"
-        )
-        _reroute(db)
-        db.execute("INSERT OR REPLACE INTO meta SELECT 'index', 'stale' FROM changed WHERE revised LIMIT 1")
-        db.execute("DROP TABLE temp.changed")
-    # 2. What is new; a cohort that names a series twice wants it once.
-    new = "NOT EXISTS (SELECT 1 FROM series s WHERE s.series = n.series AND s.study = n.study)"
+def _bring_back(db: sqlite3.Connection) -> None:
+    """The revision that still lies in the tree is wanted again: what came of the other one is not wanted any more."""
     db.execute(
-        "INSERT INTO series (study, series, collection, patient, modality, revision, bucket, license, expected, "  # noqa: S608 - our own words
-        "size_bytes, folder, whole, weight, prior, route) "
-        "SELECT study, series, collection, patient, modality, revision, bucket, license, expected, "
-        "size_bytes, folder, max(whole), weight, prior, route "
-        f"FROM incoming n WHERE {new if populated else 'true'} GROUP BY series, study"
+        "CREATE TEMP TABLE back AS SELECT DISTINCT s.id FROM changed c JOIN series s ON s.id = c.id "  # noqa: S608 - our own words
+        f"JOIN outgoing o ON o.after = s.id WHERE c.action = {Action.REVISE:d} AND s.whole AND o.revision = s.revision"
     )
-    # Indexes are built after the first load: half the time of keeping them up row by row.
-    db.execute("CREATE UNIQUE INDEX IF NOT EXISTS series_uid ON series (series, study)")
-    db.execute("CREATE INDEX IF NOT EXISTS series_todo ON series (route, weight) WHERE state = 0")
-    # 3. Single instances; one that is new to a series that was complete opens it again.
-    (selected,) = db.execute("SELECT EXISTS (SELECT 1 FROM selected)").fetchone()
-    if selected:
-        db.execute(
-            "INSERT OR IGNORE INTO instance (series_id, sop, state) SELECT s.id, n.sop, 0 FROM selected n "
-            "JOIN series s ON s.series = n.series AND s.study = n.study"
-        )
-        db.execute(
-            "UPDATE series SET state = 0, proof = NULL, came_by = NULL WHERE whole AND state <> 0 AND "
-            "(series, study) IN (SELECT series, study FROM selected) AND "
-            "EXISTS (SELECT 1 FROM instance i WHERE i.series_id = series.id AND i.state = 0)"
-        )
-        db.execute(
-            "UPDATE series SET expected = (SELECT count(*) FROM instance i WHERE i.series_id = series.id), "
-            "state = CASE WHEN EXISTS (SELECT 1 FROM instance i WHERE i.series_id = series.id AND i.state = 0) "
-            "THEN 0 ELSE state END WHERE NOT whole AND (series, study) IN (SELECT series, study FROM selected)"
-        )
+    take_back(db, "SELECT id FROM back")
+    db.execute("DROP TABLE temp.back")
+
+
+def _catch(db: sqlite3.Connection, beside: str) -> None:
+    """What is wanted again before its files have left is restored; of another revision, it comes beside them."""
+    (leaving,) = db.execute("SELECT EXISTS (SELECT 1 FROM outgoing WHERE after IS NULL)").fetchone()
+    if not leaving:
+        return
+    db.execute(
+        "CREATE TEMP TABLE caught AS SELECT s.id, o.folder, max(o.revision IS s.revision) AS same FROM outgoing o "
+        "JOIN series s ON s.series = o.series AND s.study = o.study WHERE o.after IS NULL AND o.lies IS NULL "
+        "AND NOT EXISTS (SELECT 1 FROM instance i WHERE i.series_id = s.id) AND s.state = 0 GROUP BY s.id"
+    )
+    theirs = (
+        "o.after IS NULL AND o.lies IS NULL AND EXISTS (SELECT 1 FROM caught c JOIN series s ON s.id = c.id "
+        "WHERE s.series = o.series AND s.study = o.study AND c.same = ?)"
+    )
+    own = "(SELECT s.id FROM series s WHERE s.series = o.series AND s.study = o.study)"
+    db.execute(
+        "INSERT INTO instance (series_id, sop, size_bytes, xxh3, state, checked, stem) "  # noqa: S608 - our own words
+        f"SELECT {own}, sop, size_bytes, xxh3, 1, checked, stem FROM outgoing o WHERE {theirs}",
+        (1,),
+    )
+    db.execute(f"DELETE FROM outgoing AS o WHERE {theirs}", (1,))  # noqa: S608 - our own words
+    db.execute(f"UPDATE outgoing AS o SET after = {own} WHERE {theirs}", (0,))  # noqa: S608 - our own words
+    db.execute(
+        "INSERT INTO swap (series_id, folder) SELECT s.id, s.folder FROM caught c JOIN series s USING (id) "
+        "WHERE NOT same"
+    )
+    db.execute(
+        f"UPDATE series SET folder = CASE WHEN c.same THEN c.folder ELSE ? || {_OURS} END, "  # noqa: S608 - our own words
+        "cut = c.same AND series.revision IS NULL, "
+        "expected = CASE WHEN c.same AND series.revision IS NULL THEN NULL ELSE expected END "
+        "FROM caught c WHERE c.id = series.id",
+        (beside,),
+    )
+    db.execute("DROP TABLE temp.caught")
+
+
+def _select(db: sqlite3.Connection) -> None:
+    db.execute(
+        "INSERT OR IGNORE INTO instance (series_id, sop, state) SELECT s.id, n.sop, 0 FROM selected n "
+        "JOIN series s ON s.series = n.series AND s.study = n.study"
+    )
+    db.execute(
+        "UPDATE series SET state = 0, proof = NULL, came_by = NULL WHERE whole AND state <> 0 AND "
+        "(series, study) IN (SELECT series, study FROM selected) AND "
+        "EXISTS (SELECT 1 FROM instance i WHERE i.series_id = series.id AND i.state = 0)"
+    )
+    db.execute(
+        "UPDATE series SET expected = (SELECT count(*) FROM instance i WHERE i.series_id = series.id), "
+        "state = CASE WHEN EXISTS (SELECT 1 FROM instance i WHERE i.series_id = series.id AND i.state = 0) "
+        "THEN 0 ELSE state END WHERE NOT whole AND (series, study) IN (SELECT series, study FROM selected)"
+    )
+
+
+def _refuse_one_folder(db: sqlite3.Connection) -> None:
+    place = "coalesce((SELECT folder FROM swap WHERE series_id = {0}.id), {0}.folder)"
     shared = db.execute(
-        "SELECT one.series FROM series one JOIN series other ON other.series = one.series AND other.id > one.id "
-        "AND other.folder = one.folder COLLATE NOCASE WHERE one.series IN "
+        "SELECT one.series FROM series one JOIN series other ON other.series = one.series AND other.id > one.id "  # noqa: S608 - our own words
+        f"AND {place.format('other')} = {place.format('one')} COLLATE NOCASE WHERE one.series IN "
         "(SELECT series FROM series GROUP BY series HAVING count(*) > 1) LIMIT 1"
     ).fetchone()
     if shared is not None:
@@ -172,13 +236,3 @@ def merge_incoming(db: sqlite3.Connection, cohort_id: int, *, searched: bool) ->
             f"two studies hold the series {shared[0]}, and the layout gives both the same folder: "
             "name {StudyInstanceUID} in it"
         )
-    db.execute("DELETE FROM member WHERE cohort_id = ?", (cohort_id,))
-    # The first cohort of a destination has all of its series, and needs no join.
-    rows = "incoming n JOIN series s ON s.series = n.series AND s.study = n.study" if populated else "series n"
-    key = "s.id" if populated else "n.id"
-    db.execute(
-        f"INSERT OR IGNORE INTO member (cohort_id, series_id, expected) SELECT ?, {key}, n.expected FROM {rows}",  # noqa: S608 - our own words
-        (cohort_id,),
-    )
-    db.execute("DROP TABLE temp.incoming")
-    db.execute("DROP TABLE temp.selected")

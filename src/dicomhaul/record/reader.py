@@ -237,19 +237,23 @@ class LedgerReader:
         return None if row is None else str(row[0])
 
     def standing(self, *cohort_ids: int) -> Standing:
-        """Count where some cohorts stand together, each series once; without any, where the destination stands."""
-        joined, expected = "", "s.expected"
+        """Count where some cohorts stand together, each series once; without any, where the destination stands.
+
+        There, what is kept although no cohort wants it any more counts as present, and not as wanted.
+        """
+        joined, expected, asked_for = "", "s.expected", "WHERE NOT s.kept"
         if cohort_ids:
-            joined, expected = (
+            joined, expected, asked_for = (
                 f"JOIN {_members(cohort_ids)} m ON m.series_id = s.id",
                 "coalesce(m.expected, s.expected)",
+                "",
             )
         with guard(self.path):
             total, landed, failed, wanted, unknown = self._db.execute(
                 f"SELECT count(*), coalesce(sum(s.state = 1), 0), coalesce(sum(s.state = 2), 0), "  # noqa: S608 - our own words
                 f"coalesce(sum(CASE WHEN s.whole THEN {expected} ELSE "
                 "(SELECT count(*) FROM instance i WHERE i.series_id = s.id) END), 0), "
-                f"coalesce(sum(s.whole AND {expected} IS NULL), 0) FROM series s {joined}"
+                f"coalesce(sum(s.whole AND {expected} IS NULL), 0) FROM series s {joined} {asked_for}"
             ).fetchone()
             counts = self._db.execute(
                 "SELECT i.state, i.checked, count(*), coalesce(sum(i.size_bytes), 0) "  # noqa: S608 - our own words
@@ -319,6 +323,12 @@ class LedgerReader:
             for row in rows:
                 yield FileRow._make(row if not by_stem else (*row[:-1], unpack_stem(row[-1])))
 
+    def keeps(self) -> bool:
+        """Say whether something stays that no cohort wants any more."""
+        with guard(self.path):
+            (found,) = self._db.execute("SELECT EXISTS (SELECT 1 FROM series WHERE kept)").fetchone()
+        return bool(found)
+
     def names_by_stem(self) -> bool:
         """Say whether files are named by the objects that they came from, instead of the SOP Instance UID."""
         return self.meta("name_by") == "crdc"
@@ -352,7 +362,8 @@ class LedgerReader:
         """Yield the series in one state."""
         with guard(self.path):
             rows = self._db.execute(
-                "SELECT s.id, study, series, folder, expected, size_bytes, whole, cut, bucket, revision, prior, names "
+                "SELECT s.id, study, series, folder, expected, size_bytes, whole, cut, bucket, revision, prior, "
+                "names, NULL "
                 "FROM series s JOIN route r ON r.id = s.route WHERE state = ?",
                 (int(state),),
             )
@@ -427,8 +438,9 @@ class LedgerReader:
 
 
 def work_from(row: Sequence[Any]) -> Work:
-    """Make a row; its last column is the JSON list of its routes' names."""
-    return Work._make((*row[:6], bool(row[6]), bool(row[7]), *row[8:10], bool(row[10]), tuple(json.loads(row[11]))))
+    """Make a row; its last columns are the JSON list of its routes' names, and where it belongs once it is complete."""
+    names = tuple(json.loads(row[11]))
+    return Work._make((*row[:6], bool(row[6]), bool(row[7]), *row[8:10], bool(row[10]), names, row[12]))
 
 
 def _member_from(row: Sequence[Any]) -> MemberRow:

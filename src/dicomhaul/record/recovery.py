@@ -14,6 +14,7 @@ from dicomhaul.land.folder import Folder
 from dicomhaul.land.writer import Staged
 from dicomhaul.model import Check, Receipt, SopUID
 from dicomhaul.record.ledger import Ledger
+from dicomhaul.record.swaps import recover_swaps
 
 _CHUNK_BYTES = 1 << 20
 _NAME = re.compile(r"[0-9A-Za-z_][0-9A-Za-z._~-]{0,250}")  # of a file, in staging and at its place
@@ -77,6 +78,7 @@ def recover(ledger: Ledger, folder: Folder) -> int:
             ledger.drop_intent(intent_id)
         adopted += len({part.name for part in [*in_place, *staged]})
     sweep(ledger, folder)
+    recover_swaps(ledger, folder)
     return adopted
 
 

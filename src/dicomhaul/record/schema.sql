@@ -47,10 +47,13 @@ CREATE TABLE series (
     state      INTEGER NOT NULL DEFAULT 0,
     proof      TEXT,                    -- model.Proof, once LANDED
     reason     TEXT,                    -- why FAILED
-    came_by    TEXT                     -- the route that completed it
+    came_by    TEXT,                    -- the route that completed it
+    kept       INTEGER NOT NULL DEFAULT 0   -- 1: no cohort wants it any more, and what is there of it stays
 );
 -- Built after a bulk load: CREATE UNIQUE INDEX series_uid ON series (series, study);
 --                          CREATE INDEX series_todo ON series (route, weight) WHERE state = 0;
+--                          CREATE INDEX series_failed ON series (id) WHERE state = 2;
+--                          CREATE INDEX series_kept ON series (id) WHERE kept;
 
 CREATE TABLE member (            -- which cohort wants which series, and how many instances of it
     cohort_id INTEGER NOT NULL REFERENCES cohort (id),
@@ -102,23 +105,31 @@ CREATE TABLE run (
     tally      TEXT                     -- JSON
 );
 
-CREATE TABLE swap (              -- series whose new revision lands beside the old one
+CREATE TABLE swap (              -- series that land, or lie, in a folder of ours until they take their place
     series_id INTEGER PRIMARY KEY REFERENCES series (id),
-    folder    TEXT NOT NULL             -- where it belongs; until it is complete, series.folder is one of ours
+    folder    TEXT NOT NULL,            -- where it belongs; until then series.folder is one of ours
+    inode     INTEGER                   -- of our folder, once it is about to take its place: tells whether it has
 );
 
 CREATE TABLE outgoing (          -- files that leave the tree for the trash: withdrawn, or of a revision that is replaced
     id         INTEGER PRIMARY KEY,
     after      INTEGER REFERENCES series (id),  -- only when this series' new revision is complete; NULL: as soon as may be
+    agreed     INTEGER NOT NULL DEFAULT 1,      -- 0: how much a sync may remove is still to be held against it
     study      TEXT NOT NULL,
     series     TEXT NOT NULL,
+    revision   TEXT,
     sop        TEXT NOT NULL,
-    folder     TEXT NOT NULL,           -- where it lies
+    folder     TEXT NOT NULL,           -- of the tree, where it belonged
+    lies       TEXT,                    -- the folder of ours in which it lies since another took its place; NULL: in `folder`
     file       TEXT NOT NULL,
     size_bytes INTEGER,
     xxh3       BLOB,
+    checked    INTEGER NOT NULL,        -- as `instance` has it, like the next one
+    stem       BLOB,
     reason     TEXT NOT NULL
 );
+CREATE INDEX outgoing_after ON outgoing (after);
+CREATE INDEX outgoing_series ON outgoing (series, study);
 
 CREATE TABLE cursor (            -- how far each source of change has been followed
     feed     TEXT PRIMARY KEY,          -- the kind of feed and whom it is of

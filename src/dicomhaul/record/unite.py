@@ -22,9 +22,11 @@ from dicomhaul.errors import ConfigError
 from dicomhaul.model import Routing
 from dicomhaul.record.asked import Fingerprint, join_shards, take_cohorts, take_history
 from dicomhaul.record.copies import Copy, combine
+from dicomhaul.record.departing import want_again
+from dicomhaul.record.incoming import Routes
 from dicomhaul.record.keys import unpack_stem
 from dicomhaul.record.ledger import Ledger
-from dicomhaul.record.merge import Routes
+from dicomhaul.record.merge import build_indexes
 from dicomhaul.record.reader import guard
 from dicomhaul.record.rows import insert_rows, named_rows
 
@@ -95,7 +97,7 @@ def unite(ledger: Ledger, others: Sequence[Other], *, bring: Bring, carry: Carry
     db = ledger._db  # noqa: SLF001 - a step of the ledger's own, in a module of its own
     # 1. What the ledger vouches for and another file will replace is not vouched for any more.
     with ledger.transaction():
-        _index(db)
+        build_indexes(db)
         for other in others:
             with _reading(other) as source:
                 united.contested += _clear_way(db, source._db, other)  # noqa: SLF001 - likewise
@@ -114,6 +116,7 @@ def unite(ledger: Ledger, others: Sequence[Other], *, bring: Bring, carry: Carry
             united.ledgers += 1
         runs.sort(key=lambda run: str(run[1]))
         db.executemany("INSERT INTO run (command, started_at, ended_at, state, tally) VALUES (?, ?, ?, ?, ?)", runs)
+        want_again(db)
         united.unfinished = join_shards(db, fingerprint)
         db.execute("INSERT OR REPLACE INTO meta VALUES ('index', 'stale')")
     united.contested = sorted(set(united.contested))
@@ -142,11 +145,6 @@ def _agree(ledger: Ledger, others: Sequence[Other]) -> dict[str, str]:
         for value in values.values():
             agreed[key] = value
     return agreed
-
-
-def _index(db: sqlite3.Connection) -> None:
-    db.execute("CREATE UNIQUE INDEX IF NOT EXISTS series_uid ON series (series, study)")
-    db.execute("CREATE INDEX IF NOT EXISTS series_todo ON series (route, weight) WHERE state = 0")
 
 
 def _clear_way(db: sqlite3.Connection, source: sqlite3.Connection, other: Other) -> list[str]:

@@ -279,10 +279,10 @@ class Engine:
         proof, name = outcome.proof, road.lane.name
         assert proof is not None  # noqa: S101 - the caller asked
         self._note(outcome)
-        event = SeriesLanded(work.study, work.series, work.folder, landed, str(proof))
+        event = SeriesLanded(work.study, work.series, work.place or work.folder, landed, str(proof))
 
         def complete(ledger: Ledger) -> None:
-            ledger.complete_series(work.series_id, proof, outcome.expected, name)
+            ledger.complete_series(work.series_id, proof, outcome.expected, name, outcome.surplus)
 
         self._recorder.change(complete, self._in_loop(lambda: self._landed(event)))
         self._done()

@@ -18,6 +18,7 @@ class SeriesOutcome:
         expected: instances that are wanted, where that became known.
         reason: for the reader.
         missing: SOP Instance UID -> reason, for each instance that is known to be missing.
+        surplus: SOP Instance UIDs of what landed and is not in the source's own list.
         notes: oddities that change nothing.
     """
 
@@ -25,4 +26,5 @@ class SeriesOutcome:
     expected: int | None = None
     reason: str = ""
     missing: dict[str, str] = field(default_factory=dict)
+    surplus: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)

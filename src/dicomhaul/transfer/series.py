@@ -36,6 +36,7 @@ class SeriesHaul:
         self._add_wanted = add_wanted
         self._at_once = at_once
         self._wanted = known.wanted
+        self._begun = bool(known.landed)
         self._asked_whole = False
         self.landed = dict(known.landed)
 
@@ -53,7 +54,9 @@ class SeriesHaul:
         work = self._work
         error = await self._as_series()
         if error is None and work.expected is not None and len(self.landed) >= work.expected:
-            return self._counted(work.expected)
+            more = len(self.landed) > work.expected
+            if not (more and self._begun):  # of what was there before, some may be gone at the source: its list tells
+                return self._counted(work.expected)
         if isinstance(error, (RetryableError, Forbidden)):  # more requests would meet the same answer
             return SeriesOutcome(reason=str(error))
         return await self._reconcile(error)
@@ -105,6 +108,8 @@ class SeriesHaul:
             self._add_wanted(work.series_id, missing)
         outcome = self._outcome(await self._singly(missing), Proof.INVENTORY)
         outcome.expected = len(inventory)
+        listed = {ref.sop for ref in inventory}
+        outcome.surplus = tuple(sop for sop in self.landed if sop not in listed)
         if work.expected is not None and len(inventory) < work.expected:
             outcome.expected = work.expected
             outcome.proof = None

@@ -1,0 +1,182 @@
+"""`dicomhaul sync`."""
+
+from typing import Annotated
+
+import typer
+
+from dicomhaul.cli import shared
+from dicomhaul.cli.pull import commands_from, finish
+from dicomhaul.cli.watch import Watching, metrics_from
+from dicomhaul.plan.removal import RemovalLimits
+
+_SYNC = "Sync"
+
+MaxDeleteOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-delete",
+        metavar="N",
+        min=0,
+        help="Refuse to remove more instances than that; instead of --max-delete-fraction.",
+        rich_help_panel=_SYNC,
+    ),
+]
+MaxDeleteFractionOption = Annotated[
+    float,
+    typer.Option(
+        "--max-delete-fraction",
+        metavar="F",
+        min=0.0,
+        max=1.0,
+        help="Refuse to remove more than that part of the instances of the cohort that are here.",
+        rich_help_panel=_SYNC,
+    ),
+]
+TrashDaysOption = Annotated[
+    int,
+    typer.Option(
+        "--trash-days",
+        metavar="N",
+        min=0,
+        help="Keep what left the tree so many days in DEST/.dicomhaul/trash; 0: not at all.",
+        rich_help_panel=_SYNC,
+    ),
+]
+KeepWithdrawnOption = Annotated[
+    bool,
+    typer.Option("--keep-withdrawn", help="Let stay what the source has no more.", rich_help_panel=_SYNC),
+]
+
+
+def sync(
+    to: shared.ToOption,
+    targets: shared.Targets = None,
+    collection: shared.CollectionOption = None,
+    modality: shared.ModalityOption = None,
+    patient: shared.PatientOption = None,
+    study: shared.StudyOption = None,
+    series: shared.SeriesOption = None,
+    instance: shared.InstanceOption = None,
+    crdc: shared.CrdcOption = None,
+    study_date: shared.StudyDateOption = None,
+    where: shared.WhereOption = None,
+    sql: shared.SqlOption = None,
+    search: shared.SearchOption = None,
+    everything: shared.AllOption = False,
+    limit_series: shared.LimitOption = None,
+    idc_version: shared.IdcVersionOption = None,
+    license_allow: shared.LicenseAllowOption = None,
+    shard: shared.ShardOption = None,
+    source: shared.SourceOption = None,
+    bucket_location: shared.BucketLocationOption = "aws",
+    profile: shared.ProfileOption = None,
+    auth: shared.AuthOption = None,
+    token_file: shared.TokenFileOption = None,
+    ca_file: shared.CaFileOption = None,
+    client_cert: shared.ClientCertOption = None,
+    client_key: shared.ClientKeyOption = None,
+    tpslimit: shared.TpsOption = None,
+    quota: shared.QuotaOption = None,
+    transfers: shared.TransfersOption = None,
+    processes: shared.ProcessesOption = 1,
+    layout: shared.LayoutOption = None,
+    name_by: shared.NameByOption = None,
+    checksum: shared.ChecksumOption = "stated",
+    bwlimit: shared.BwlimitOption = None,
+    max_transfer: shared.MaxTransferOption = None,
+    max_duration: shared.MaxDurationOption = None,
+    wait: shared.WaitOption = False,
+    lock: shared.LockOption = None,
+    accept_failures: shared.AcceptFailuresOption = None,
+    on_series: shared.OnSeriesOption = None,
+    on_series_jobs: shared.OnSeriesJobsOption = 1,
+    state_dir: shared.StateDirOption = None,
+    force: shared.ForceOption = False,
+    recheck: shared.RecheckOption = False,
+    max_delete: MaxDeleteOption = None,
+    max_delete_fraction: MaxDeleteFractionOption = 0.05,
+    trash_days: TrashDaysOption = 30,
+    keep_withdrawn: KeepWithdrawnOption = False,
+    as_json: shared.JsonOption = False,
+    quiet: shared.QuietOption = False,
+    verbose: shared.VerboseOption = 0,
+    progress: shared.ProgressOption = False,
+    log_file: shared.LogFileOption = None,
+    log_level: shared.LogLevelOption = None,
+    log_format: shared.LogFormatOption = None,
+    metrics_file: shared.MetricsFileOption = None,
+) -> None:
+    """Make DEST equal to a cohort as it is now: what is new comes, what has gone leaves for the trash.
+
+    What would remove more than it may is refused with nothing changed, and so is an answer that names nothing at all.
+
+    \b
+    Examples:
+      dicomhaul sync qin_pet_phantom -o mirror
+      dicomhaul sync --all --source http://localhost:8042/dicom-web -o mirror
+      dicomhaul sync nlst -o mirror --dry-run
+      dicomhaul sync nlst -o mirror --max-delete 2000 --trash-days 90
+      dicomhaul sync manifest.csv --source URL -o mirror --keep-withdrawn
+    """
+    query = shared.query_from(
+        targets=targets,
+        collection=collection,
+        modality=modality,
+        patient=patient,
+        study=study,
+        series=series,
+        instance=instance,
+        crdc=crdc,
+        study_date=study_date,
+        where=where,
+        sql=sql,
+        search=search,
+        everything=everything,
+        limit_series=limit_series,
+        idc_version=idc_version,
+        license_allow=license_allow,
+        shard=shard,
+    )
+    connection = shared.connection_from(
+        auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
+    )
+    options = shared.options_from(
+        transfers=transfers,
+        processes=processes,
+        tpslimit=tpslimit,
+        layout=layout,
+        state_dir=state_dir,
+        force=force,
+        recheck=recheck,
+        name_by=name_by,
+        checksum=checksum,
+        bwlimit=bwlimit,
+        quota=quota,
+        max_transfer=max_transfer,
+        max_duration=max_duration,
+        wait=wait,
+        lock=lock,
+        accept_failures=accept_failures,
+    )
+    from dicomhaul.config.options import SyncOptions  # noqa: PLC0415 - as the next
+    from dicomhaul.hauler import Cohort, Hauler  # noqa: PLC0415 - the engine loads in 0.4 s, which --help need not wait for
+
+    watching = Watching(
+        quiet=quiet, verbose=verbose, bars=progress, log_file=log_file, level=log_level, log_format=log_format
+    )
+    watching.commands = commands_from(on_series, to, at_once=on_series_jobs, tell=watching.hear)
+    watching.metrics = metrics_from(metrics_file, name="sync", dest=to, state_dir=state_dir, shard=query.shard)
+    hauler = Hauler(
+        source,
+        profile=profile,
+        bucket_location=bucket_location,
+        connection=connection,
+        options=options,
+        observer=watching.hear,
+    )
+    following = SyncOptions(
+        trash_days=trash_days,
+        keep_withdrawn=keep_withdrawn,
+        removal=RemovalLimits(max_delete, max_delete_fraction),
+    )
+    finish(hauler, watching, lambda: hauler.sync(Cohort(query), to, sync=following, check=False), as_json=as_json)
