@@ -43,7 +43,7 @@ from dicomhaul.record.reader import Standing
 from dicomhaul.record.rehearse import copy_ledger
 from dicomhaul.report import INDEX_NAME, RunState
 
-AdoptState = Literal["adopted", "partial", "interrupted"]
+AdoptState = Literal["complete", "adopted", "partial", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,9 @@ class Adopted:
     Attributes:
         tree: what was adopted.
         dest: the destination that has it now, or would (`dry_run`).
-        state: `adopted`: all of the tree was dealt with. `partial`: so it was, and some of its files are damaged or
-            contested. `interrupted`: stopped on request.
+        state: `complete`: everything that is wanted is there. `adopted`: all of the tree was dealt with, and `pull` has
+            the rest to bring. `partial`: likewise, and some files are damaged or contested. `interrupted`: stopped on
+            request.
         totals: what became of the files.
         standing: where the cohort stands now, or everything that is wanted at the destination.
         dry_run: nothing was changed.
@@ -123,14 +124,13 @@ async def adopt(
     if query is None and not Ledger.is_there(find_place(dest, options.state_dir, shard).ledger):
         raise ConfigError(f"nothing was asked for at {dest} yet: name a TARGET, too")
     opened = _rehearsal(dest, options, shard) if taking.dry_run else open_destination(dest, options.state_dir, shard)
-    with opened as at:
-        with _noted_run(at, world, taking) as note, stop:
+    with opened as at, _noted_run(at, world, taking) as note:
+        with stop:
             if query is None:
-                cohorts = [cohort.id for cohort in at.ledger.asked_for()]
+                note.cohorts = [cohort.id for cohort in at.ledger.asked_for()]
             else:
-                cohorts = [await _plan(at, query, source, options, world)]
-            note.cohorts = cohorts
-            for cohort_id in cohorts:
+                note.cohorts = [await _plan(at, query, source, options, world)]
+            for cohort_id in note.cohorts:
                 at.ledger.retry_failed(cohort_id)
             adopter = Adopter(
                 at.ledger,
@@ -141,7 +141,7 @@ async def adopt(
                 told=taking.told,
             )
             note.totals = adopter.totals
-            amounts = [at.ledger.amount_planned(cohort_id) for cohort_id in cohorts]
+            amounts = [at.ledger.amount_planned(cohort_id) for cohort_id in note.cohorts]
             if len(amounts) == 1:  # several may share series
                 world.observer(Planned(amounts[0].series, amounts[0].instances, amounts[0].size_bytes))
             step = _Step(tree, dest, adopter, world.tally, stop, in_place=in_place, sync=not taking.dry_run)
@@ -149,6 +149,7 @@ async def adopt(
             if shard is None and not taking.dry_run and (at.adopted or adopter.totals.adopted or _lacks_index(at)):
                 await run.write_index(at)
         standing = at.ledger.standing(*note.cohorts)
+        note.whole = standing.series_complete == standing.series_planned
     return Adopted(tree, dest, note.state, note.totals, standing, taking.dry_run)
 
 
@@ -159,12 +160,15 @@ class _Note:
     cohorts: list[int] = field(default_factory=list)
     totals: Adoption = field(default_factory=Adoption)
     finished: bool = False
+    whole: bool = False
 
     @property
     def state(self) -> AdoptState:
         if not self.finished:
             return "interrupted"
-        return "partial" if self.totals.damaged or self.totals.contested else "adopted"
+        if self.totals.damaged or self.totals.contested:
+            return "partial"
+        return "complete" if self.whole else "adopted"
 
 
 @contextmanager
@@ -178,9 +182,7 @@ def _noted_run(at: Destination, world: run.Surroundings, taking: Taking) -> Iter
     state: RunState = "failed"
     try:
         yield note
-        standing = ledger.standing(*note.cohorts)
-        whole = standing.series_complete == standing.series_planned
-        state = "interrupted" if not note.finished else "complete" if whole else "paused"
+        state = "interrupted" if not note.finished else "complete" if note.whole else "paused"
     finally:
         totals = note.totals
         spent = Tally(

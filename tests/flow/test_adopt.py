@@ -52,7 +52,9 @@ class Site(NamedTuple):
     def asked(self) -> Counter[str]:
         """What the bucket was asked for since the last time: `listing` or the name of an object."""
         requests = self.origins.bucket.requests
-        found: Counter[str] = Counter(entry.path.rpartition("/")[2] if entry.level == "object" else str(entry.level) for entry in requests)
+        found: Counter[str] = Counter(
+            entry.path.rpartition("/")[2] if entry.level == "object" else str(entry.level) for entry in requests
+        )
         assert [entry for origin in self.origins.by_name().values() for entry in origin.requests if origin
                 is not self.origins.bucket] == []  # fmt: skip
         requests.clear()

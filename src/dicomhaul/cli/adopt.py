@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dicomhaul.record.adopt import Fate
     from dicomhaul.record.placing import How
 
-_EXIT_CODES: Final = {"adopted": 0, "partial": 3}
+_EXIT_CODES: Final = {"complete": 0, "adopted": 0, "partial": 3}
 _RUN: Final = "Run"
 
 Tree = Annotated[Path, typer.Argument(metavar="DIR", help="The tree to take over.", parser=shared.dest)]

@@ -11,8 +11,7 @@ Each file (`land.found`) is one of these; the first that fits:
 | adopted | everything else | gets its place, and a receipt |
 
 What gets its place is announced (an intent), renamed and recorded as everything that lands is, so a crash at any moment
-leaves it where it was, or where it belongs. A file that is moved is in staging between the announcement and its place,
-and nowhere else. Nothing that is there is overwritten.
+leaves it where it was, or where it belongs. Nothing that is there is overwritten.
 
 A series is complete once as many instances are there as are stated, and where IDC's index states how many bytes, as
 many bytes: that is exact to the byte, so it tells a cut file, and another revision, without a request. What is not
@@ -22,7 +21,7 @@ proven so stays planned, for the next pull to hold against the source's inventor
 import os
 import sqlite3
 import stat
-import uuid
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from dicomhaul.land.folder import Folder, instance_file
 from dicomhaul.land.found import Flaw, Found, read_found, version_of
 from dicomhaul.land.writer import Staged
 from dicomhaul.model import Proof, State, is_identifier
+from dicomhaul.record.bring import new_name
 from dicomhaul.record.keys import pack_stem, unpack_stem
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.placing import Came, How, Placer, Taken, remove_unchanged
@@ -41,6 +41,7 @@ from dicomhaul.record.recovery import intent_batch, receipt_of
 ADOPTED: Final = "adopted"  # the route by which a series came that nobody was asked for
 _BATCH: Final = 1_000
 _BATCH_BYTES: Final = 256 << 20
+_CONCLUDED: Final = 10_000  # series in memory at a time
 _WANTED: Final = (
     "SELECT s.id, s.folder, s.whole AND s.state <> 1, s.revision IS NOT NULL, i.state, i.size_bytes, i.xxh3, i.stem "
     "FROM series s "
@@ -54,8 +55,13 @@ _LEAVING: Final = "SELECT 1 FROM outgoing WHERE sop = :sop AND series = :series 
 _BEGUN: Final = (
     "SELECT s.id, s.whole, s.expected, CASE WHEN s.revision IS NOT NULL THEN s.size_bytes END, s.cut, "
     "sum(i.state = 1), sum(i.state <> 1), sum(i.size_bytes) FROM series s JOIN instance i ON i.series_id = s.id "
-    "WHERE s.state = 0 AND s.came_by = :route AND NOT EXISTS (SELECT 1 FROM swap w WHERE w.series_id = s.id) "
-    "GROUP BY s.id"
+    "WHERE s.id > :last AND s.state = 0 AND s.came_by = :route "
+    "AND NOT EXISTS (SELECT 1 FROM swap w WHERE w.series_id = s.id) GROUP BY s.id ORDER BY s.id LIMIT :most"
+)
+# What bears its object's name is held against the bucket's listing by the next pull; of the rest nobody could tell.
+_UNPROVEN: Final = (
+    "UPDATE instance SET state = 0, size_bytes = NULL, xxh3 = NULL, checked = 0, "
+    "reason = 'it may be cut, or of another revision' WHERE series_id = ? AND stem IS NULL AND state = 1"
 )
 
 
@@ -82,7 +88,7 @@ class Adoption:
         adopted: instances that are recorded now: `linked`, `copied`, `moved`, and those that lay right.
         bytes_adopted: their bytes.
         series_completed: series that are complete by that.
-        series_unproven: series that have as many instances as are stated, but not as many bytes.
+        series_unproven: series that have as many instances as are stated, but not as many bytes; they stay planned.
     """
 
     files_seen: int = 0
@@ -112,6 +118,19 @@ class _Wanted(NamedTuple):
     size_bytes: int | None
     xxh3: bytes | None
     stem: bytes | str | None
+
+
+class _Begun(NamedTuple):
+    """A series of which something was adopted, and that is not complete."""
+
+    series_id: int
+    whole: bool
+    expected: int | None
+    stated_bytes: int | None
+    cut: bool
+    landed: int
+    absent: int
+    size_bytes: int | None
 
 
 class Adopter:
@@ -180,14 +199,14 @@ class Adopter:
         file = instance_file(found.identity.sop, named if self._by_stem else None)
         place = self._folder.path(wanted.folder, file)
         there = _status(place)
-        if wanted.state == State.LANDED and self._is_settled(wanted, found, there):
+        if wanted.state == State.LANDED and self._is_settled(wanted, found, place, there):
             return
         if there is not None and not (self._in_place and _is_same(there, found)):
             if not self._settles_who_is_there(place, found):
                 totals.contested += 1
                 self._told(Fate("contested", found.path, "another file is in its place"))
             return
-        name = "" if there is not None else f"adopted-{uuid.uuid4().hex}"
+        name = "" if there is not None else new_name()
         part = Staged(
             wanted.series_id, wanted.folder, file, found.identity.sop, found.size_bytes, found.xxh3, name, stem=stem
         )
@@ -211,6 +230,7 @@ class Adopter:
             if announced:
                 with self._ledger.transaction():
                     intent_id = self._ledger.add_intent(intent_batch(announced))
+                    self._mark(announced)  # recovery records them without us
             came |= self._placer.place(batch, came)
         for each in batch:
             if each.found.path not in came:
@@ -218,33 +238,39 @@ class Adopter:
         adopted = [each for each in batch if each.found.path in came]
         self._record([each.part for each in adopted], intent_id)
         for each in adopted:
-            if not self._dry_run:
-                self._placer.clear(each, came[each.found.path])
-            self._count(each, came[each.found.path])
+            how = came[each.found.path]
+            self._count(each, how if self._dry_run else self._placer.clear(each, how))
 
     def finish(self) -> None:
         """Record what is left, and complete the series that are proven by what is there."""
         self.flush()
         with self._ledger.transaction():
-            begun = self._db.execute(_BEGUN, {"route": ADOPTED}).fetchall()
-            for series_id, whole, expected, stated_bytes, cut, landed, absent, size_bytes in begun:
-                if absent or cut or landed == 0:
-                    continue
-                if not whole:
-                    self._ledger.complete_series(series_id, Proof.INVENTORY, None, ADOPTED)
-                elif expected is None:
-                    # Else the next pull would ask for the whole series, not knowing how much of it is missing.
-                    self._db.execute("UPDATE series SET cut = 1 WHERE id = ?", (series_id,))
-                    continue
-                elif landed != expected:
-                    continue
-                elif stated_bytes is not None and stated_bytes != size_bytes:
-                    self.totals.series_unproven += 1
-                    continue
-                else:
-                    self._ledger.complete_series(series_id, Proof.COUNT, None, ADOPTED)
-                self.totals.series_completed += 1
+            values = {"route": ADOPTED, "most": _CONCLUDED, "last": -1}
+            while rows := self._db.execute(_BEGUN, values).fetchall():
+                for row in rows:
+                    self._conclude(_Begun._make(row))
+                values["last"] = rows[-1][0]
             self._db.execute("DROP TABLE temp.seen")
+
+    def _conclude(self, begun: _Begun) -> None:
+        """See whether a series is complete; inside the transaction of `finish`."""
+        if begun.absent or begun.cut or not begun.landed:
+            return
+        if not begun.whole:
+            self._complete(begun, Proof.INVENTORY)
+        elif begun.expected is None:
+            # Else the next pull would ask for the whole series, not knowing how much of it is missing.
+            self._db.execute("UPDATE series SET cut = 1 WHERE id = ?", (begun.series_id,))
+        elif begun.landed == begun.expected:
+            if begun.stated_bytes in {None, begun.size_bytes}:
+                self._complete(begun, Proof.COUNT)
+            else:
+                self.totals.series_unproven += 1
+                self._db.execute(_UNPROVEN, (begun.series_id,))
+
+    def _complete(self, begun: _Begun, proof: Proof) -> None:
+        self._ledger.complete_series(begun.series_id, proof, None, ADOPTED)
+        self.totals.series_completed += 1
 
     # -- judging --------------------------------------------------------------------------------------------------
 
@@ -271,20 +297,26 @@ class Adopter:
         wanted = _Wanted._make(row)
         return wanted if wanted.any_instance or wanted.state is not None else None
 
-    def _is_settled(self, wanted: _Wanted, found: Found, there: os.stat_result | None) -> bool:
+    def _is_settled(self, wanted: _Wanted, found: Found, place: Path, there: os.stat_result | None) -> bool:
         """Say whether a file of an instance that the ledger has is dealt with; not if its own file is gone."""
+        same = found.xxh3 == wanted.xxh3
         if self._dry_run and self._was_seen(wanted, found):  # it would be there
             return self._compare(found, wanted.xxh3, _SECOND)
         if there is None or not stat.S_ISREG(there.st_mode) or there.st_size != wanted.size_bytes:
-            same = found.xxh3 == wanted.xxh3
             return not same and self._compare(found, wanted.xxh3, _OTHER_BYTES)
-        if self._in_place and _is_same(there, found) and found.xxh3 == wanted.xxh3 and self._was_seen(wanted, found):
+        if same and _is_name_of(found, place) and self._was_seen(wanted, found):
             self.totals.files_seen -= 1  # this very file, which was moved to where it was still to be looked at
             return True
         self._compare(found, wanted.xxh3, _OTHER_BYTES)
-        if self._how == "move" and not self._in_place and not self._dry_run and found.xxh3 == wanted.xxh3:
-            remove_unchanged(found)  # of a move that was killed, or the second of two
+        if same and not self._dry_run and self._is_left_over(found, place, there):
+            remove_unchanged(found)
         return True
+
+    def _is_left_over(self, found: Found, place: Path, there: os.stat_result) -> bool:
+        """Say whether a killed move has left this: a second name of the landed file, or the file that was copied."""
+        if _is_same(there, found):
+            return self._how == "move" and there.st_nlink > 1 and not _is_name_of(found, place)
+        return self._how == "move" and not self._in_place
 
     def _was_seen(self, wanted: _Wanted, found: Found) -> bool:
         with guard(self._ledger.path):
@@ -327,12 +359,15 @@ class Adopter:
             if intent_id is not None:
                 self._ledger.drop_intent(intent_id)
             self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", ((p.series_id, p.sop) for p in parts))
-            # Until it is complete this says that nobody but us brought of it, also to who goes on after a crash.
-            self._db.executemany(
-                "UPDATE series SET came_by = ? WHERE id = ? AND state = 0",
-                ((ADOPTED, series_id) for series_id in {part.series_id for part in parts}),
-            )
+            self._mark(parts)
             self._db.execute("INSERT OR REPLACE INTO meta VALUES ('index', 'stale')")
+
+    def _mark(self, parts: list[Staged]) -> None:
+        """Note that some of these series was adopted: whoever goes on after a crash sees whether they are complete."""
+        series = {part.series_id for part in parts}
+        self._db.executemany(
+            "UPDATE series SET came_by = ? WHERE id = ? AND state = 0", ((ADOPTED, series_id) for series_id in series)
+        )
 
     def _count(self, taken: Taken, came: Came) -> None:
         totals = self.totals
@@ -346,6 +381,20 @@ class Adopter:
 def _stem_of(name: str) -> str | None:
     """Return the stem of the object that a file was, if it is called so: IDC's objects are called by a UUID."""
     return name if isinstance(pack_stem(name), bytes) else None
+
+
+def _is_name_of(found: Found, place: Path) -> bool:
+    """Say whether what is the same file has the same name, too, whatever leads there and whether or not case counts."""
+    above, name = os.path.split(found.path)
+    try:
+        same = os.path.samestat(os.stat(above), place.parent.stat())  # noqa: PTH116 - it was listed so
+    except OSError:
+        return True  # nobody knows
+    return same and _plain(name) == _plain(place.name)
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -65,7 +65,7 @@ class Bringer:
 
     def carry(self, there: Folder, begun: Begun, *, link: bool) -> str | None:
         """Bring the beginning of an object into staging; return its name there. `link` only if nobody else goes on."""
-        source, name = there.staging / begun.name, _new_name()
+        source, name = there.staging / begun.name, new_name()
         if source.parent != there.staging or not _is_there(source, begun.offset, at_least=True):
             return None
         try:
@@ -76,7 +76,7 @@ class Bringer:
         return name
 
     def _stage(self, source: Path, xxh3: bytes) -> str | None:
-        name = _new_name()
+        name = new_name()
         try:
             if link_file(source, self._folder.staging / name):
                 self.linked += 1
@@ -90,7 +90,8 @@ class Bringer:
         return name
 
 
-def _new_name() -> str:
+def new_name() -> str:
+    """Return a name in staging that nothing has."""
     return f"brought-{uuid.uuid4().hex}"
 
 

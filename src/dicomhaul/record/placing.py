@@ -1,13 +1,14 @@
 """Files that are to be adopted get their place: linked, copied or moved into staging, and from there as all that lands.
 
-    came, announced = placer.stage(batch)     # linked and copied; what is to be moved is only announced
+    came, announced = placer.stage(batch)     # linked and copied
     ...                                       # `announced` is committed
-    came |= placer.place(batch, came)         # moved into staging; then everything to its place, and synced
+    came |= placer.place(batch, came)         # everything to its place, and synced
     ...                                       # receipts are committed
-    placer.clear(each, how)                   # what had to be copied although it was to be moved
+    came = placer.clear(taken, came)          # of each: what was moved loses its old name
 
-A file that is moved leaves its old place only after the intent that names it was committed: from then on recovery
-finds it in staging. One that changed since it was read is none that was read, and stays where it is.
+So a file that is moved has two names until it is recorded: no crash loses it. Where the filesystem knows no links it is
+renamed into staging, and only after the intent that names it was committed: from then on recovery finds it there. What
+changed since it was read is none that was read, and stays where it is.
 """
 
 import enum
@@ -59,7 +60,7 @@ class Placer:
         return Came.COPIED if self._how == "copy" or not self._is_near(taken.found) else Came.LINKED
 
     def stage(self, batch: Sequence[Taken]) -> tuple[dict[str, Came], list[Staged]]:
-        """Link or copy into staging what is not moved; return how each came, by path, and all that is to be announced.
+        """Link or copy into staging what can be; return how each came, by path, and all that is to be announced.
 
         Raises LandingError.
         """
@@ -68,18 +69,19 @@ class Placer:
         for each in batch:
             if not each.part.name:
                 came[each.found.path] = Came.LAY_RIGHT
-            elif self._moves(each):
-                announced.append(each.part)
-            elif (how := self._stage(each)) is not None:
+                continue
+            how = self._stage(each)
+            if how is not None:
                 came[each.found.path] = how
+            if how is not None or self._is_renamed(each):
                 announced.append(each.part)
         return came, announced
 
     def place(self, batch: Sequence[Taken], came: Mapping[str, Came]) -> dict[str, Came]:
-        """Move what is moved, and give all of it its place; return what was moved, as `stage`. Raises LandingError."""
+        """Rename into staging what is left, and give all of it its place; return the former. Raises LandingError."""
         moved: dict[str, Came] = {}
         for each in batch:
-            if each.part.name and self._moves(each) and _is_unchanged(each.found):
+            if each.found.path not in came and self._is_renamed(each) and _is_unchanged(each.found):
                 try:
                     os.rename(each.found.path, self._folder.staging / each.part.name)  # noqa: PTH104 - as it was listed
                 except OSError as error:
@@ -91,12 +93,14 @@ class Placer:
         self._folder.sync({each.part.folder: None for each in batch if not each.part.name})
         return moved
 
-    def clear(self, taken: Taken, came: Came) -> None:
-        """Remove what was copied instead of moved. Its copy is recorded."""
-        if self._how == "move" and came is Came.COPIED:
-            remove_unchanged(taken.found)
+    def clear(self, taken: Taken, came: Came) -> Came:
+        """Take from what is moved its old name, now that it is recorded; return how it came. Raises LandingError."""
+        if self._how != "move" or came is Came.LAY_RIGHT:
+            return came
+        remove_unchanged(taken.found)
+        return Came.MOVED
 
-    def _moves(self, taken: Taken) -> bool:
+    def _is_renamed(self, taken: Taken) -> bool:
         return self._how == "move" and self._is_near(taken.found)
 
     def _is_near(self, found: Found) -> bool:
@@ -106,18 +110,22 @@ class Placer:
         """Link or copy a file into staging; None: it is not any more what was read."""
         source, target = Path(taken.found.path), self._folder.staging / taken.part.name
         try:
-            if self._how in {"any", "link"} and link_file(source, target):
+            if self._how != "copy" and link_file(source, target):
                 if version_of(target.lstat()) == taken.found.version:
                     return Came.LINKED
                 target.unlink()
                 return None
-            if self._how != "link":
-                return Came.COPIED if copy_file(source, target) == taken.found.xxh3 else None
+            if self._how == "link":
+                raise NotWritable(
+                    "an instance cannot be linked into the destination: leave --link out, and it is copied"
+                )
+            if self._is_renamed(taken):
+                return None
+            return Came.COPIED if copy_file(source, target) == taken.found.xxh3 else None
         except FileNotFoundError:
             return None
         except OSError as error:
             raise landing_error(error, "bring an instance to the destination") from error
-        raise NotWritable("an instance cannot be linked into the destination: leave --link out, and it is copied")
 
 
 def remove_unchanged(found: Found) -> None:

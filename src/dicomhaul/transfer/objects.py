@@ -59,6 +59,7 @@ class ObjectsHaul:
             refs = await self._source.listing(work.bucket, work.revision)
         except TransferError as error:
             return SeriesOutcome(reason=str(error))
+        self._disown(refs)
         await self._identify(refs)
         wanted = refs if work.whole else [ref for ref in refs if self._stems.get(ref.stem) in self._known.wanted]
         failed = await self._fetch([ref for ref in wanted if not self._has(ref)])
@@ -66,6 +67,17 @@ class ObjectsHaul:
 
     def _has(self, ref: ObjectRef) -> bool:
         return self._stems.get(ref.stem) in self.landed
+
+    def _disown(self, refs: Sequence[ObjectRef]) -> None:
+        """What bears an object's name, and is not as large or of another revision, is not that object: it comes again.
+
+        Somebody else may have brought it; what came from a bucket was held against its size as it came.
+        """
+        sizes = {ref.stem: ref.size_bytes for ref in refs}
+        for stem, sop in list(self._stems.items()):
+            if sop in self.landed and sizes.get(stem) != self.landed[sop]:
+                del self.landed[sop]
+                del self._stems[stem]
 
     async def _identify(self, refs: Sequence[ObjectRef]) -> None:
         """Learn which of the objects are instances that came by another route, or that alone are wanted."""
