@@ -4,6 +4,7 @@ Debian's `chromium` (`.ci/install-chromium`). Where it is not there, tests are s
 """
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -120,13 +121,22 @@ def find_browser() -> str:
     pytest.skip("there is no chromium (Debian package: chromium)")
 
 
+def _high_pipe() -> tuple[int, int]:
+    """Return a pipe whose numbers are none of 3 and 4, which the browser wants its own to be."""
+    low = os.pipe()
+    high = fcntl.fcntl(low[0], fcntl.F_DUPFD_CLOEXEC, 20), fcntl.fcntl(low[1], fcntl.F_DUPFD_CLOEXEC, 20)
+    for descriptor in low:
+        os.close(descriptor)
+    return high
+
+
 @contextmanager
 def open_browser(folder: Path) -> Iterator[Browser]:
     """Start a browser with an empty profile in `folder`; it ends with the context."""
     command = [find_browser(), *_FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"]
-    (its_in, to), (back, its_out) = os.pipe(), os.pipe()
+    (its_in, to), (back, its_out) = _high_pipe(), _high_pipe()
     with subprocess.Popen(
-        ["sh", "-c", f'exec 3<&{its_in} 4>&{its_out}; exec "$@"', "browser", *command],
+        ["bash", "-c", f'exec 3<&{its_in} 4>&{its_out}; exec "$@"', "browser", *command],
         pass_fds=(its_in, its_out),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

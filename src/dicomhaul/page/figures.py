@@ -48,6 +48,7 @@ _ROWS: Final = 30
 _COHORTS: Final = 50
 _TRASH_FILES: Final = 200_000  # that are looked at
 _MOST_CHARS: Final = 400
+_NAME_CHARS: Final = 100
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 
 
@@ -266,7 +267,9 @@ class _Sums:
     def named(self, kind: str) -> tuple[Group, ...]:
         """Return the groups of a kind, those of most bytes first; the last stands for all that are not named."""
         rows = sorted(self._groups[kind].items(), key=lambda item: (-item[1][4], -item[1][0], item[0] or ""))
-        groups = [Group(None if name is None else _line(str(name)), *sums) for name, sums in rows[:_GROUPS]]
+        groups = [
+            Group(None if name is None else _line(str(name), _NAME_CHARS), *sums) for name, sums in rows[:_GROUPS]
+        ]
         others = [0] * 5
         for _, sums in rows[_GROUPS:]:
             _add(others, sums)
@@ -393,6 +396,6 @@ def _source(text: str) -> str:
     return _line(re.sub(r"[?#][^,\s]*", "", text))
 
 
-def _line(text: str) -> str:
+def _line(text: str, most_chars: int = _MOST_CHARS) -> str:
     line = " ".join(printable(text).split())
-    return line if len(line) <= _MOST_CHARS else f"{line[:_MOST_CHARS]}…"
+    return line if len(line) <= most_chars else f"{line[:most_chars]}…"
