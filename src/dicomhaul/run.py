@@ -349,6 +349,10 @@ class Run:
             self._difference = summary.difference
         return next(cohort.id for cohort in ledger.cohorts() if cohort.fingerprint == mark)
 
+    def changed(self, difference: Difference) -> None:
+        """What the source told of changes is planned."""
+        self._difference = difference
+
     def _followed(self) -> Following | None:
         if self._following is None:
             return None

@@ -7,6 +7,7 @@ import typer
 from dicomhaul.cli import shared
 from dicomhaul.cli.pull import commands_from, finish
 from dicomhaul.cli.watch import Watching, metrics_from
+from dicomhaul.config.rates import parse_duration_s
 from dicomhaul.plan.removal import RemovalLimits
 
 _SYNC = "Sync"
@@ -45,6 +46,25 @@ TrashDaysOption = Annotated[
 KeepWithdrawnOption = Annotated[
     bool,
     typer.Option("--keep-withdrawn", help="Let stay what the source has no more.", rich_help_panel=_SYNC),
+]
+ReconcileOption = Annotated[
+    str,
+    typer.Option(
+        "--reconcile",
+        metavar="TIME",
+        help="Compare everything when the last time is so long ago; else only follow what the source tells. 0: now.",
+        rich_help_panel=_SYNC,
+    ),
+]
+LookBackOption = Annotated[
+    int,
+    typer.Option(
+        "--look-back",
+        metavar="DAYS",
+        min=0,
+        help="Search studies of so many days, where a source does not tell what changes.",
+        rich_help_panel=_SYNC,
+    ),
 ]
 
 
@@ -97,6 +117,8 @@ def sync(
     max_delete_fraction: MaxDeleteFractionOption = 0.05,
     trash_days: TrashDaysOption = 30,
     keep_withdrawn: KeepWithdrawnOption = False,
+    reconcile: ReconcileOption = "7d",
+    look_back: LookBackOption = 30,
     as_json: shared.JsonOption = False,
     quiet: shared.QuietOption = False,
     verbose: shared.VerboseOption = 0,
@@ -114,6 +136,7 @@ def sync(
     Examples:
       dicomhaul sync qin_pet_phantom -o mirror
       dicomhaul sync --all --source http://localhost:8042/dicom-web -o mirror
+      dicomhaul sync --all --source http://localhost:8042/dicom-web -o mirror --reconcile 1d
       dicomhaul sync nlst -o mirror --dry-run
       dicomhaul sync nlst -o mirror --max-delete 2000 --trash-days 90
       dicomhaul sync manifest.csv --source URL -o mirror --keep-withdrawn
@@ -178,5 +201,7 @@ def sync(
         trash_days=trash_days,
         keep_withdrawn=keep_withdrawn,
         removal=RemovalLimits(max_delete, max_delete_fraction),
+        reconcile_s=0.0 if reconcile.strip() == "0" else parse_duration_s(reconcile),
+        lookback_days=look_back,
     )
     finish(hauler, watching, lambda: hauler.sync(Cohort(query), to, sync=following, check=False), as_json=as_json)

@@ -18,7 +18,7 @@ WITHDRAWN: Final = "no cohort wants it any more"
 # `member` can be looked up by cohort and series, not by series alone.
 _WANTED: Final = "EXISTS (SELECT 1 FROM cohort k CROSS JOIN member m ON m.cohort_id = k.id AND m.series_id = {0}.id)"
 # What a reader sees of a series in the middle of a swap is its old revision.
-_STANDING: Final = (
+STANDING: Final = (
     "SELECT s.id, i.size_bytes FROM series s JOIN instance i ON i.series_id = s.id AND i.state = 1 "
     "WHERE s.id NOT IN (SELECT series_id FROM swap) AND s.id IN ({0}) UNION ALL "
     "SELECT o.after, o.size_bytes FROM outgoing o WHERE o.after IN ({0})"
@@ -26,8 +26,8 @@ _STANDING: Final = (
 _LEAVE: Final = (  # with the first column and its value, the stem that names files, and which they are
     "INSERT INTO outgoing ({0}agreed, study, series, revision, sop, folder, file, size_bytes, xxh3, checked, stem, "
     "reason) SELECT {1}:agreed, s.study, s.series, s.revision, i.sop, s.folder, file_of(i.sop, {2}), i.size_bytes, "
-    "i.xxh3, i.checked, i.stem, :reason FROM series s JOIN instance i ON i.series_id = s.id AND i.state = 1 WHERE {3} "
-    "ORDER BY i.series_id, i.sop"
+    "i.xxh3, i.checked, i.stem, :reason FROM series s JOIN instance i ON i.series_id = s.id "
+    "AND (i.state = 1 OR i.xxh3 IS NOT NULL) WHERE {3} ORDER BY i.series_id, i.sop"
 )
 _RETURN: Final = (  # to `instance`, of the files that wait for these series
     "INSERT INTO instance (series_id, sop, size_bytes, xxh3, state, checked, stem) "
@@ -73,7 +73,7 @@ def note_former(db: sqlite3.Connection, cohorts: list[int]) -> None:
 
 def refuse_nothing(db: sqlite3.Connection, name: str) -> None:
     """Refuse an answer that names nothing where a mirror holds something. Raises SyncRefused."""
-    (instances,) = db.execute(f"SELECT count(*) FROM ({_STANDING.format('SELECT id FROM former')})").fetchone()  # noqa: S608 - our own words
+    (instances,) = db.execute(f"SELECT count(*) FROM ({STANDING.format('SELECT id FROM former')})").fetchone()  # noqa: S608 - our own words
     if instances:
         raise SyncRefused(
             f"the source has nothing at all of {name} now, and {instances:,} instances of it are here: nothing was "
@@ -123,9 +123,9 @@ def _withdraw(db: sqlite3.Connection, removal: RemovalLimits, *, by_stem: bool) 
         return Withdrawn()
     leaving, before = "SELECT id FROM orphan", "SELECT id FROM former UNION SELECT id FROM orphan"
     series, instances, size = db.execute(
-        f"SELECT count(DISTINCT id), count(*), coalesce(sum(size_bytes), 0) FROM ({_STANDING.format(leaving)})"  # noqa: S608 - our own words
+        f"SELECT count(DISTINCT id), count(*), coalesce(sum(size_bytes), 0) FROM ({STANDING.format(leaving)})"  # noqa: S608 - our own words
     ).fetchone()
-    (present,) = db.execute(f"SELECT count(*) FROM ({_STANDING.format(before)})").fetchone()  # noqa: S608 - likewise
+    (present,) = db.execute(f"SELECT count(*) FROM ({STANDING.format(before)})").fetchone()  # noqa: S608 - likewise
     reason = refusal(instances, present, removal)
     if reason is not None:
         raise SyncRefused(reason)
@@ -145,7 +145,9 @@ def send_away(
     agreed: bool = True,
     values: Mapping[str, object] | None = None,
 ) -> None:
-    """Note landed files as outgoing. Their rows in `instance` are the caller's to remove.
+    """Note landed files as outgoing, and former versions of what was to come anew: their digest is still known.
+
+    Their rows in `instance` are the caller's to remove.
 
     Args:
         db: the ledger's.

@@ -264,7 +264,7 @@ class LedgerReader:
             Check(checked): count for state, checked, count, _ in counts if state == State.LANDED
         }
         missing = sum(count for state, _, count, _ in counts if state == State.FAILED)
-        size = sum(size_bytes for *_, size_bytes in counts)
+        size = sum(size_bytes for state, *_, size_bytes in counts if state == State.LANDED)
         present = sum(checks.values())
         return Standing(total, landed, failed, None if unknown else wanted, present, missing, size, checks)
 

@@ -11,6 +11,7 @@ from dicomhaul.destination import open_destination
 from dicomhaul.model import Query
 from dicomhaul.report import Report
 from dicomhaul.run import Run, Surroundings
+from dicomhaul.sync.follow import Follower
 
 
 async def sync(  # noqa: PLR0917 - as run.pull
@@ -34,7 +35,14 @@ async def sync(  # noqa: PLR0917 - as run.pull
                 check_lock_option(options.lock, query)
             source = run.named(source)
             with run.limits(cohorts=1):
-                cohort_id = await run.plan(query, source)
+                follower = Follower(destination, query, source, world, following=following, options=options)
+                cohort_id = await follower.follow()
+                if cohort_id is None:
+                    await follower.begin()
+                    cohort_id = await run.plan(query, source)
+                    follower.compared()
+                else:
+                    run.changed(follower.difference)
                 await run.check_lock(cohort_id, query, source)
                 await run.recheck()
                 await run.haul(cohort_id, source)
