@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dicomhaul.doctor.examine import Diagnosis
     from dicomhaul.doctor.sources import examine
     from dicomhaul.errors import (
+        AuditError,
         BadMultipart,
         CohortError,
         ConfigError,
@@ -83,6 +84,7 @@ _HOMES = {
     "dicomhaul.doctor.examine": ("Diagnosis",),
     "dicomhaul.doctor.sources": ("examine",),
     "dicomhaul.errors": (
+        "AuditError",
         "BadMultipart",
         "CohortError",
         "ConfigError",
@@ -139,6 +141,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Account",
+    "AuditError",
     "BadMultipart",
     "Cohort",
     "CohortError",

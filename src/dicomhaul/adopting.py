@@ -123,7 +123,11 @@ async def adopt(
     in_place = _is_in_place(tree, dest, taking.how)
     if query is None and not Ledger.is_there(find_place(dest, options.state_dir, shard).ledger):
         raise ConfigError(f"nothing was asked for at {dest} yet: name a TARGET, too")
-    opened = _rehearsal(dest, options, shard) if taking.dry_run else open_destination(dest, options.state_dir, shard)
+    opened = (
+        _rehearsal(dest, options, shard)
+        if taking.dry_run
+        else open_destination(dest, options.state_dir, shard, audit_log=options.audit_log)
+    )
     with opened as at, _noted_run(at, world, taking) as note:
         with stop:
             if query is None:
@@ -233,7 +237,8 @@ async def _plan(at: Destination, query: Query, source: Sources, options: HaulOpt
         world.tally.series_found = progress.series
         world.tally.requests = asked + progress.requests
 
-    load = Load(at.place.ledger, at.place.wal, run.cohort_name(query), mark, _timestamp(world))
+    audited = options.audit_log is not None
+    load = Load(at.place.ledger, at.place.wal, run.cohort_name(query), mark, _timestamp(world), audited=audited)
     summary = await plan(
         PlanRequest(
             query=query,

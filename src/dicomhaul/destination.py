@@ -19,6 +19,8 @@ from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.lock import exclusive
 from dicomhaul.record.place import Place, make_folder, place_of, shard_folder, shards_at
 from dicomhaul.record.recovery import recover
+from dicomhaul.trail.log import check_outside
+from dicomhaul.trail.principal import principal
 
 _LAYOUT: Final = "layout"
 _NAME_BY: Final = "name_by"
@@ -103,29 +105,36 @@ def _was_asked_for_as_a_whole(place: Place) -> bool:
 
 
 @contextmanager
-def open_destination(dest: Path, state_dir: Path | None = None, shard: Shard | None = None) -> Iterator[Destination]:
+def open_destination(
+    dest: Path, state_dir: Path | None = None, shard: Shard | None = None, *, audit_log: Path | None = None
+) -> Iterator[Destination]:
     """Hold the destination `dest`, or one shard of it, and finish what an interrupted run had begun to land.
 
-    It is made where it is not there. Several shards of one destination can be held at the same time.
+    It is made where it is not there. Several shards of one destination can be held at the same time. `audit_log` is
+    told of all that is done here, this included.
 
     Raises:
-        ConfigError: `state_dir` holds the ledger of another destination, `dest` is no text, or see `find_place`.
+        ConfigError: `state_dir` holds the ledger of another destination, `dest` is no text, the audit log would lie in
+            it, or see `find_place`.
+        AuditError: the audit log cannot be used.
         LedgerError: another process holds it, or its ledger is damaged.
         NotWritable, DiskFull: it cannot be written.
     """
     find_place(dest, state_dir, shard)  # before anything is made
+    _check_log(dest, audit_log)
     with _locked(dest, state_dir, shard) as (folder, place, lock):
         find_place(dest, state_dir, shard)  # nobody else can come in any more
-        with _opened(folder, place, lock, state_dir, shard) as destination:
+        with _opened(folder, place, lock, state_dir, shard, audit_log=audit_log) as destination:
             yield destination
 
 
 @contextmanager
-def hold_whole(dest: Path, state_dir: Path | None = None) -> Iterator[Destination]:
+def hold_whole(dest: Path, state_dir: Path | None = None, *, audit_log: Path | None = None) -> Iterator[Destination]:
     """As `open_destination`, although `dest` may hold shards: for who merges them."""
+    _check_log(dest, audit_log)
     with (
         _locked(dest, state_dir, None) as (folder, place, lock),
-        _opened(folder, place, lock, state_dir, None) as destination,
+        _opened(folder, place, lock, state_dir, None, audit_log=audit_log) as destination,
     ):
         yield destination
 
@@ -164,16 +173,29 @@ def _locked(dest: Path, state_dir: Path | None, shard: Shard | None) -> Iterator
 
 @contextmanager
 def _opened(
-    folder: Folder, place: Place, lock: int, state_dir: Path | None, shard: Shard | None
+    folder: Folder,
+    place: Place,
+    lock: int,
+    state_dir: Path | None,
+    shard: Shard | None,
+    *,
+    audit_log: Path | None = None,
 ) -> Iterator[Destination]:
     ledger = Ledger.open(place.ledger, wal=place.wal)
     try:
         ledger.check()
         if state_dir is not None:
             _check_belongs(ledger, folder)
+        if audit_log is not None:
+            ledger.audit(audit_log, principal())
         yield Destination(folder, place, ledger, recover(ledger, folder), lock, shard)
     finally:
         ledger.close()
+
+
+def _check_log(dest: Path, audit_log: Path | None) -> None:
+    if audit_log is not None:
+        check_outside(audit_log, dest)
 
 
 def _check_belongs(ledger: Ledger, folder: Folder) -> None:

@@ -21,6 +21,7 @@
   + LandingError                 start nothing new, save, stop (exit 1)
     - DiskFull · NotWritable
   + LedgerError                  stop (exit 1)
+    - AuditError                 the audit log cannot be written: a run that is audited does not go on without it
   + SyncRefused                  a sync would remove more than it may: nothing was changed (exit 1)
   + CrewError                    one of several processes that haul has died: stop (exit 1)
   + IncompleteError              the run ended, something is missing; carries report (exit 3)
@@ -204,6 +205,10 @@ class NotWritable(LandingError):
 
 class LedgerError(HaulError):
     """The ledger is locked by another process, damaged, or of another layout or version."""
+
+
+class AuditError(LedgerError):
+    """The audit log cannot be written, is damaged, or lacks what a ledger knows it to hold."""
 
 
 class SyncRefused(HaulError):

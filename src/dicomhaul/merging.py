@@ -29,7 +29,7 @@ from dicomhaul.land.folder import Folder
 from dicomhaul.land.writer import landing_error
 from dicomhaul.model import Failure, Query, Shard
 from dicomhaul.record.absent import Absent, absent_shards
-from dicomhaul.record.asked import Fingerprint
+from dicomhaul.record.asked import LEDGER_ID, Fingerprint
 from dicomhaul.record.bring import Bringer
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.place import Place, is_shard_folder, place_of, shard_folder, shards_at
@@ -78,6 +78,7 @@ def merge(
     to: str | os.PathLike[str] | None = None,
     *,
     state_dir: Path | None = None,
+    audit_log: Path | None = None,
 ) -> Merged:
     """Merge the shards of one destination, or several destinations into another one.
 
@@ -92,6 +93,7 @@ def merge(
             are.
         to: the destination to make, or to add to: files are linked into it, or copied where that is impossible.
         state_dir: where the ledger of the merged destination lives, if not in its `.dicomhaul`.
+        audit_log: tell this file, outside of it, what becomes of the merged destination, see `trail`.
 
     Raises:
         ConfigError: their layouts differ, shards of the one destination are missing, or it is not said where to.
@@ -104,10 +106,11 @@ def merge(
         places = [held.enter_context(_holding(part, state_dir if shared_tree else None)) for part in parts]
         if parts and shared_tree:
             _refuse_a_part(target, [place_of(target, state_dir), *(place for _, place in places)])
-        at = held.enter_context(hold_whole(target, state_dir))
+        at = held.enter_context(hold_whole(target, state_dir, audit_log=audit_log))
         bringer = Bringer(at.folder, by_stem=at.ledger.names_by_stem)
         united = United()
         if parts:
+            at.ledger.tell("merge", {"ledgers": _ids(place for _, place in places)})
             united = unite(
                 at.ledger,
                 [Other(place.ledger, str(part), shared_tree) for part, (_, place) in zip(parts, places, strict=True)],
@@ -181,6 +184,15 @@ def _holding(part: _Part, state_dir: Path | None) -> Iterator[tuple[Folder, Plac
         except LedgerError as error:
             raise LedgerError(f"{part}: {error}") from error
         yield held
+
+
+def _ids(places: Iterable[Place]) -> list[str | None]:
+    """Return the ids of the ledgers that are merged."""
+    found: list[str | None] = []
+    for place in places:
+        with closing(Ledger.open(place.ledger, read_only=True)) as ledger:
+            found.append(ledger.meta(LEDGER_ID))
+    return found
 
 
 def _fingerprint(at: Destination) -> Fingerprint:

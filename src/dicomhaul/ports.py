@@ -29,6 +29,11 @@ class Clock(Protocol):
 class Credentials(Protocol):
     """Who we are to a source."""
 
+    @property
+    def identity(self) -> str:
+        """Whom the source takes us for, as far as we can tell, for an audit log. Never a secret."""
+        ...
+
     async def authorization(self, *, stale: str | None = None) -> str | None:
         """Return the value of the Authorization header, or None where the source wants none.
 

@@ -14,7 +14,7 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -141,7 +141,7 @@ async def pull(
     Raises ConfigError, CohortError, SourceError or TransferError where the cohort cannot be resolved, LandingError or
     LedgerError where the destination cannot be used; with `report` set once there is something to report.
     """
-    with open_destination(dest, options.state_dir, query.shard) as destination:
+    with open_destination(dest, options.state_dir, query.shard, audit_log=options.audit_log) as destination:
         run = Run(destination, dest, options, world, stop, command="pull")
         with run.ends_badly(), stop:
             if options.lock is not None:
@@ -178,7 +178,7 @@ async def resume(
     nothing = f"nothing was ever asked for at {dest}; use `dicomhaul pull`"
     if not find_place(dest, options.state_dir, shard).ledger.is_file():
         raise LedgerError(nothing)  # and make nothing there
-    with open_destination(dest, options.state_dir, shard) as destination:
+    with open_destination(dest, options.state_dir, shard, audit_log=options.audit_log) as destination:
         cohorts = destination.ledger.cohorts()
         if not cohorts:
             raise LedgerError(nothing)
@@ -336,6 +336,7 @@ class Run:
                     self._timestamp(),
                     beside_folder(shard_folder(self._at.shard)),
                     self._followed(),
+                    audited=self._options.audit_log is not None,
                 ),
                 requests_per_s=self._options.requests_per_s,
                 quota_bytes=self._options.quota_bytes,
@@ -414,6 +415,7 @@ class Run:
         ledger.fail_unrouted(cohort_id)
         amount = ledger.amount_planned(cohort_id)
         self._world.observer(Planned(amount.series, amount.instances, amount.size_bytes))
+        self._tell_cohort(cohort_id)
         if amount.series and self._error is None and not all(url in self._down for url in source.base_urls):
             problem = shortage(amount, self._at.folder.room())
             if problem is not None and not self._options.force:
@@ -428,6 +430,7 @@ class Run:
         world = self._world
         hosts = {spec.name: (spec, await world.open_host(spec)) for spec in source.specs}
         stopped = {spec.name: self._down[spec.base_url] for spec in source.specs if spec.base_url in self._down}
+        told = self._tell_sources(hosts)
         try:
             async with build.open_engine(
                 self._at,
@@ -441,8 +444,29 @@ class Run:
             ) as engine:
                 for name, error in (await engine.run()).items():
                     self._down[hosts[name][0].base_url] = error
+            self._tell_sources(hosts, told)
         except (LandingError, LedgerError, CrewError) as error:
             self._error = error
+
+    def _tell_cohort(self, cohort_id: int) -> None:
+        """Tell the audit log what is to be brought; by its fingerprint, since a query may name patients."""
+        if self._options.audit_log is None:
+            return
+        ledger = self._at.ledger
+        cohort = next(each for each in ledger.cohorts() if each.id == cohort_id)
+        standing = ledger.standing(cohort_id)
+        facts = {"fingerprint": cohort.fingerprint, "planned_at": cohort.planned_at, "source": cohort.source}
+        ledger.tell("cohort", {**facts, "series": standing.series_planned, "series_complete": standing.series_complete})
+
+    def _tell_sources(
+        self, hosts: "Mapping[str, tuple[SourceSpec, Host]]", told: Collection[tuple[str, str]] = ()
+    ) -> list[tuple[str, str]]:
+        """Tell the audit log whom we ask as whom, but for what was told; return that. A token may tell only later."""
+        asked = [(name, host.identity) for name, (_, host) in hosts.items()]
+        for name, identity in asked:
+            if (name, identity) not in told:
+                self._at.ledger.tell("asked", {"source": name, "url": hosts[name][0].base_url, "as": identity})
+        return asked
 
     def _open_crew(self) -> "OpenCrew | None":
         """Return what starts the processes that haul, where they are to be several."""

@@ -424,6 +424,8 @@ async def test_a_3xx_that_is_no_redirect_is_a_refusal(reply: Reply) -> None:
 class Numbered:
     """Credentials whose value changes with each refusal, up to a last one."""
 
+    identity = "a number"
+
     def __init__(self, last: int = 99) -> None:
         self.number = 1
         self.last = last

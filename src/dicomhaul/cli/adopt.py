@@ -80,6 +80,7 @@ def adopt(
     layout: shared.LayoutOption = None,
     name_by: shared.NameByOption = None,
     state_dir: shared.StateDirOption = None,
+    audit_log: shared.AuditLogOption = None,
     listing: ListOption = None,
     dry_run: AdoptDryRunOption = False,
     as_json: shared.JsonOption = False,
@@ -136,7 +137,9 @@ def adopt(
     connection = shared.connection_from(
         auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
     )
-    options = shared.options_from(tpslimit=tpslimit, layout=layout, name_by=name_by, state_dir=state_dir)
+    options = shared.options_from(
+        tpslimit=tpslimit, layout=layout, name_by=name_by, state_dir=state_dir, audit_log=audit_log
+    )
     part = None if shard is None else parse_shard(shard)
     from dicomhaul.adopting import Taking  # noqa: PLC0415 - the engine loads in 0.4 s, which --help need not wait for
     from dicomhaul.hauler import Cohort, Hauler  # noqa: PLC0415 - likewise

@@ -17,6 +17,7 @@ from typing import Final
 import typer
 
 from dicomhaul.cli.adopt import adopt
+from dicomhaul.cli.audit import audit
 from dicomhaul.cli.cite import cite
 from dicomhaul.cli.daemon import daemon
 from dicomhaul.cli.delta import delta
@@ -55,6 +56,7 @@ for command in (plan, delta, pull, sync, resume, status, verify, merge, adopt, c
 app.command("run", epilog=_EXIT_CODES)(run_job)
 app.command()(report)
 app.command(hidden=True)(origin)
+app.add_typer(audit)
 
 
 def _version(value: bool) -> None:

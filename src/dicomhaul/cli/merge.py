@@ -24,6 +24,7 @@ def merge(
     ],
     to: MergedInto = None,
     state_dir: shared.StateDirOption = None,
+    audit_log: shared.AuditLogOption = None,
     as_json: shared.JsonOption = False,
     quiet: shared.QuietOption = False,
 ) -> None:
@@ -39,7 +40,7 @@ def merge(
     """
     from dicomhaul.merging import merge as merge_dests  # noqa: PLC0415 - the engine, which --help need not wait for
 
-    merged = merge_dests(dests, to, state_dir=state_dir)
+    merged = merge_dests(dests, to, state_dir=state_dir, audit_log=audit_log)
     standing, united = merged.standing, merged.united
     state, reason = state_of(standing, len(merged.failures), merged.absent)
     report = Report.at_rest(merged.dest, state, reason, standing, merged.failures)

@@ -243,6 +243,15 @@ StateDirOption = Annotated[
         "--state-dir", help="Where the ledger lives instead of DEST/.dicomhaul; say it each time.", rich_help_panel=_RUN
     ),
 ]
+AuditLogOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--audit-log",
+        metavar="FILE",
+        help="Append what is done to this log, which shows whether anybody changed it: see audit. Outside DEST.",
+        rich_help_panel=_RUN,
+    ),
+]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Go on although the plan does not fit the free space.", rich_help_panel=_RUN)
 ]
@@ -462,6 +471,7 @@ def options_from(
     tpslimit: float | None = None,
     layout: str | None = None,
     state_dir: Path | None = None,
+    audit_log: Path | None = None,
     force: bool = False,
     recheck: bool = False,
     name_by: NameBy | None = None,
@@ -481,6 +491,7 @@ def options_from(
         requests_per_s=tpslimit,
         layout=layout,
         state_dir=state_dir,
+        audit_log=audit_log,
         force=force,
         recheck=recheck,
         name_by=name_by,

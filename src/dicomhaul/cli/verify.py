@@ -54,6 +54,7 @@ def verify(
     lock: ProvedLockOption = None,
     accept_failures: shared.AcceptFailuresOption = None,
     state_dir: shared.StateDirOption = None,
+    audit_log: shared.AuditLogOption = None,
     as_json: shared.JsonOption = False,
     quiet: shared.QuietOption = False,
 ) -> None:
@@ -70,6 +71,8 @@ def verify(
 
     if lock is not None and repair:
         raise ConfigError("--repair changes what --lock would prove: repair first, then prove")
+    if audit_log is not None and not repair:
+        raise ConfigError("verify changes nothing that an audit log could be told of, unless --repair is given")
     part = None if shard is None else parse_shard(shard)
     accepted = Accepted() if accept_failures is None else Accepted.read(accept_failures)
     found = verify_dest(
@@ -92,7 +95,11 @@ def verify(
                 auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
             ),
             options=shared.options_from(
-                transfers=transfers, tpslimit=tpslimit, state_dir=state_dir, accept_failures=accept_failures
+                transfers=transfers,
+                tpslimit=tpslimit,
+                state_dir=state_dir,
+                audit_log=audit_log,
+                accept_failures=accept_failures,
             ),
             as_json=as_json,
             quiet=quiet,

@@ -24,6 +24,7 @@ class HaulOptions:
         requests_per_s: the most requests a second; None: what the profile allows.
         layout: template of the folders; None: IDC's or the plain one, see `land.layout`.
         state_dir: where the ledger lives instead of `DEST/.dicomhaul`.
+        audit_log: tell this file, outside the destination, of all that is done, see `trail`.
         force: go on although the plan does not fit the free space.
         recheck: look for landed files that are gone, and want them again.
         name_by: what names a file: its SOP Instance UID, or as idc-index does the object's name (buckets only); None:
@@ -44,6 +45,7 @@ class HaulOptions:
     requests_per_s: float | None = None
     layout: str | None = None
     state_dir: Path | None = None
+    audit_log: Path | None = None
     force: bool = False
     recheck: bool = False
     name_by: NameBy | None = None

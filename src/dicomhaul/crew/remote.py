@@ -142,6 +142,8 @@ class RemoteQuota:
 class RemoteCredentials:
     """Implements `ports.Credentials`. A value is kept for a moment, so that not every request has to ask."""
 
+    identity = "the process that we haul for"
+
     def __init__(self, link: Link, host: int, clock: Clock) -> None:
         self._link = link
         self._host = host

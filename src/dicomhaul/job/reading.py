@@ -208,6 +208,7 @@ def _options(at: Path, said: JobFile) -> HaulOptions:
         requests_per_s=limits.tpslimit,
         layout=destination.layout,
         state_dir=_below(at, destination.state_dir),
+        audit_log=None if said.audit is None else at / said.audit.file,
         force=limits.force,
         recheck=limits.recheck,
         name_by=destination.name_by,

@@ -1,5 +1,7 @@
 """Where a host is and how to connect to it: its base URL, checked, and its TLS contexts."""
 
+import hashlib
+import re
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +11,8 @@ from yarl import URL
 from dicomhaul.errors import ConfigError
 from dicomhaul.net.proxy import Proxies
 from dicomhaul.profile import Profile
+
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,16 @@ def tls_context(endpoint: Endpoint, *, with_certificate: bool = True) -> ssl.SSL
                 f"cannot use the client certificate {certificate}: {error.strerror or 'not PEM'}"
             ) from None
     return context
+
+
+def fingerprint_of(certificate: Path) -> str:
+    """Name a client certificate, by the SHA-256 of the first one in its file. Raises ConfigError."""
+    try:
+        found = _CERTIFICATE.search(certificate.read_text("ascii", errors="replace"))
+        der = b"" if found is None else ssl.PEM_cert_to_DER_cert(found[0])
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot use the client certificate {certificate}: {error}") from None
+    return f"client certificate, sha256 {hashlib.sha256(der).hexdigest()}"
 
 
 def _no_passphrase() -> str:

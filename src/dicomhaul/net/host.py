@@ -15,7 +15,7 @@ import anyio
 
 from dicomhaul.errors import DamagedError, HaulError, ServerFailed, Throttled, TimedOut, TransferError
 from dicomhaul.events import Noticed, Observer, Retrying, Tally
-from dicomhaul.net.endpoint import Endpoint
+from dicomhaul.net.endpoint import Endpoint, fingerprint_of
 from dicomhaul.net.gate import Gate
 from dicomhaul.net.line import Line
 from dicomhaul.net.pace import Pace
@@ -109,6 +109,15 @@ class Host:
         self._retry = retry
         self._observer = observer
         self._tally = tally
+
+    @property
+    def identity(self) -> str:
+        """Whom the host takes us for, as far as we can tell, for an audit log; '' where another process asks for us."""
+        if self.shared is None:
+            return ""
+        certificate = self.shared.endpoint.client_cert
+        shown = "" if certificate is None else f"{fingerprint_of(certificate)}; "
+        return f"{shown}{self.shared.credentials.identity}"
 
     async def attempt(
         self,

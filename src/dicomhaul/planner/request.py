@@ -33,6 +33,7 @@ class Load:
     planned_at: str
     beside: str = beside_folder("")
     following: Following | None = None
+    audited: bool = False  # the ledger's outbox is to be told what the plan changes
 
 
 @dataclass(frozen=True, slots=True)

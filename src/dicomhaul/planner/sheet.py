@@ -112,6 +112,8 @@ class Sheet:
     def _load(self, load: Load, batches: Iterable[list[Series]]) -> Difference:
         source = self.request.source
         with closing(Ledger.open(load.ledger, wal=load.wal)) as ledger:
+            if load.audited:
+                ledger.capture()
             planned = ledger.plan_cohort(
                 name=load.name,
                 fingerprint=load.fingerprint,

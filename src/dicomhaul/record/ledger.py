@@ -31,6 +31,7 @@ from dicomhaul.record.departing import (
 from dicomhaul.record.incoming import Routes, load_incoming
 from dicomhaul.record.keys import pack_stem
 from dicomhaul.record.merge import merge_incoming, want
+from dicomhaul.record.outbox import Outbox, capture
 from dicomhaul.record.reader import LedgerReader, guard, work_from
 from dicomhaul.record.samples import Rhythm, beat
 from dicomhaul.record.states import Move
@@ -73,6 +74,7 @@ class Ledger(LedgerReader):
         self._run = (0, 0.0)  # id, and when it began by the monotonic clock; 0: none did
         self._rhythm = Rhythm()
         self._came = (0, 0)  # instances and bytes since then
+        self._outbox: Outbox | None = None  # of a ledger that is audited
 
     @classmethod
     def open(cls, path: Path, *, wal: bool = True, read_only: bool = False) -> "Ledger":
@@ -123,21 +125,65 @@ class Ledger(LedgerReader):
 
     def close(self) -> None:
         """Close the file. A WAL is merged into it."""
+        outbox, self._outbox = self._outbox, None
+        try:
+            if outbox is not None:
+                with (
+                    suppress(LedgerError),
+                    self.transaction(),
+                ):  # else the log is read again from where it is remembered
+                    outbox.acknowledge(last=True)
+        finally:
+            if outbox is not None:
+                outbox.close()
+            with guard(self.path):
+                self._db.close()
+
+    def audit(self, log: Path, by: Mapping[str, Any]) -> None:
+        """From now on an audit log is told what becomes of what is here; first what it has missed.
+
+        Args:
+            log: the file, which is made where it is not there.
+            by: who is at work, in the words of the log.
+
+        Raises AuditError, from here on after each transaction, where the log cannot be written.
+        """
         with guard(self.path):
-            self._db.close()
+            self._outbox = Outbox(self._db, log, by)
+            self._outbox.append()
+
+    def capture(self) -> None:
+        """From now on what is done here is written to the outbox of the audit log, which another process empties."""
+        with guard(self.path):
+            capture(self._db)
+
+    def tell(self, event: str, facts: Mapping[str, Any]) -> None:
+        """Tell the audit log something that no table holds; nothing where there is no log. Raises AuditError."""
+        if self._outbox is not None:
+            with self.transaction():
+                self._outbox.tell(event, facts)
+
+    def tell_removed(self, outgoing: Iterable[int]) -> None:
+        """Tell the audit log, where there is one, that these rows of `outgoing` have left; in a transaction."""
+        if self._outbox is not None:
+            self._outbox.tell_removed(outgoing)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing."""
+        """All or nothing. What holds is then told to the audit log, where there is one: raises AuditError, too."""
         with guard(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                if self._outbox is not None:
+                    self._outbox.acknowledge()
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:  # a full disk makes SQLite roll back by itself
                     self._db.execute("ROLLBACK")
                 raise
+            if self._outbox is not None:
+                self._outbox.append()
 
     def check(self) -> None:
         """Read the whole file, up to a size, and hold its tables against each other. Raises LedgerError for a damage.
@@ -488,9 +534,12 @@ class Ledger(LedgerReader):
 
     def begin_run(self, command: str, started_at: str) -> int:
         """Open a row of the table `run`."""
-        with guard(self.path):
+        with self.transaction():
             row = self._db.execute("INSERT INTO run (command, started_at) VALUES (?, ?)", (command, started_at))
-        run_id = int(row.lastrowid or 0)
+            run_id = int(row.lastrowid or 0)
+            if self._outbox is not None:
+                self._outbox.tell("run begun", {"command": command})
+                self._outbox.acknowledge(last=True)  # else, killed now, it would count as one without the log
         self._run, self._rhythm, self._came = (run_id, time.monotonic()), Rhythm(), (0, 0)
         return run_id
 
@@ -513,11 +562,13 @@ class Ledger(LedgerReader):
 
     def end_run(self, run_id: int, ended_at: str, state: str, tally: str) -> None:
         """Close it."""
-        with guard(self.path):
+        with self.transaction():
             self._db.execute(
                 "UPDATE run SET ended_at = ?, state = ?, tally = ? WHERE id = ?",
                 (ended_at, state, tally, run_id),
             )
+            if self._outbox is not None:
+                self._outbox.tell("run ended", {"state": state, "tally": json.loads(tally)})
 
 
 def _is_among(names: list[str], chosen: Collection[str]) -> bool:

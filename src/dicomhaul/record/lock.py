@@ -1,6 +1,5 @@
 """One writer at a time: a kernel lock on a file, which the kernel drops when its holder dies, however it dies."""
 
-import errno
 import os
 import stat
 import time
@@ -10,24 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from dicomhaul.errors import LedgerError, NotWritable
+from dicomhaul.land.kernel_lock import HELD, try_lock
 from dicomhaul.land.writer import landing_error
-
-if os.name == "nt":
-    import msvcrt
-
-    def _try_lock(fd: int) -> None:
-        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-else:
-    import fcntl
-
-    def _try_lock(fd: int) -> None:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
 
 _NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # nor held by a FIFO in its place
 _ORPHANS_S: Final = 3.0
 _LOOK_S: Final = 0.02
-_HELD: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK})
 
 
 @contextmanager
@@ -50,7 +37,7 @@ def exclusive(path: Path) -> Iterator[int]:
         try:
             _lock(fd)
         except OSError as error:
-            if error.errno not in _HELD:
+            if error.errno not in HELD:
                 raise NotWritable(
                     f"cannot lock {path}: {error.strerror}; keep the ledger elsewhere with --state-dir"
                 ) from error
@@ -76,9 +63,9 @@ def _lock(fd: int) -> None:
     deadline = time.monotonic() + _ORPHANS_S
     while True:
         try:
-            _try_lock(fd)
+            try_lock(fd)
         except OSError as error:
-            if error.errno not in _HELD or time.monotonic() >= deadline or not _is_gone(_holder(fd)):
+            if error.errno not in HELD or time.monotonic() >= deadline or not _is_gone(_holder(fd)):
                 raise
             time.sleep(_LOOK_S)
         else:

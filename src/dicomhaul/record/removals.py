@@ -61,6 +61,7 @@ def remove_outgoing(ledger: Ledger, folder: Folder, day: date) -> Removed:
         files = [Leaving(row["lies"] or row["folder"], row["file"], row["folder"]) for row in leaving]
         there = discard(folder, day, files)
         with ledger.transaction():
+            ledger.tell_removed(row["id"] for row in leaving)
             _forget(ledger, [row["id"] for row in batch])
         removed = Removed(
             removed.instances + sum(there),

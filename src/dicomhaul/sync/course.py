@@ -28,7 +28,7 @@ async def sync(  # noqa: PLR0917 - as run.pull
 
     Raises SyncRefused, with nothing changed, where it would remove more than it may; else as `run.pull`.
     """
-    with open_destination(dest, options.state_dir, query.shard) as destination:
+    with open_destination(dest, options.state_dir, query.shard, audit_log=options.audit_log) as destination:
         run = Run(destination, dest, options, world, stop, command="sync", following=following)
         with run.ends_badly(), stop:
             if options.lock is not None:

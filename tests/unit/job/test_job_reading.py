@@ -134,6 +134,7 @@ textfile = "/var/lib/pacs.prom"
         requests_per_s=2.0,
         layout="{StudyInstanceUID}/{SeriesInstanceUID}",
         state_dir=tmp_path / "state",
+        audit_log=tmp_path / "audit.log",
         force=True,
         recheck=True,
         name_by="sop",

@@ -53,6 +53,6 @@ def test_a_filesystem_without_locks_is_named_for_what_it_is(tmp_path: Path, monk
     def refuse(_: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(lock, "_try_lock", refuse)
+    monkeypatch.setattr(lock, "try_lock", refuse)
     with pytest.raises(NotWritable, match=r"No locks available.*--state-dir"), exclusive(tmp_path / "lock"):
         pass

@@ -4,12 +4,16 @@ azure-identity is heavy, so it is imported in a thread. Messages name the kind o
 azure-identity can hold what a token endpoint answered.
 """
 
-from typing import Any
+import base64
+import json
+from typing import Any, Final
 
 import anyio
 
 from dicomhaul.errors import Unauthorized
 from dicomhaul.net.auth.renewed import Token
+
+_CLAIMS: Final = (("appid", "application"), ("oid", "object"))
 
 
 class AzureTokens:
@@ -32,7 +36,17 @@ class AzureTokens:
                 f"Azure gives no token ({type(error).__name__}): run `az login`, or set AZURE_TENANT_ID, "
                 "AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use a managed identity"
             ) from None
-        return Token(token.token, float(token.expires_on))
+        return Token(token.token, float(token.expires_on), _owner(token.token))
+
+
+def _owner(token: str) -> str:
+    """Return the application and the object that a token of Entra ID names; '' where it is another kind of token."""
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(f"{token.split('.')[1]}=="))
+        named = [f"{word} {claims[key]}" for key, word in _CLAIMS if isinstance(claims.get(key), str)]
+    except (IndexError, ValueError, AttributeError, RecursionError):
+        return ""
+    return f"azure {', '.join(named)}" if named else ""
 
 
 def _load() -> tuple[Any, Any]:

@@ -1,6 +1,7 @@
 """Credentials that somebody gave us: nothing, user and password, a token, a file with a token."""
 
 import base64
+import hashlib
 import re
 from pathlib import Path
 
@@ -11,6 +12,8 @@ _TOKEN = re.compile(r"[\x21-\x7e]+\Z")  # what can stand in a header, without a 
 
 class NoCredentials:
     """For a source that wants none."""
+
+    identity = "anonymous"
 
     async def authorization(self, *, stale: str | None = None) -> str | None:
         """Return None."""
@@ -28,6 +31,7 @@ class BasicCredentials:
     def __init__(self, user: str, password: str) -> None:
         if ":" in user:
             raise ConfigError("a user with a colon in it cannot be sent by HTTP basic authentication")
+        self.identity = f"user {user}"
         pair = f"{user}:{password}".encode()
         self._value = "Basic " + base64.b64encode(pair).decode("ascii")
 
@@ -47,6 +51,7 @@ class TokenCredentials:
     def __init__(self, token: str, *, where: str) -> None:
         self._value = _bearer(token, where)
         self._where = where
+        self.identity = bearer_identity(token.strip())
 
     async def authorization(self, *, stale: str | None = None) -> str | None:
         """Return the header's value. Raises Unauthorized if that is `stale`."""
@@ -69,6 +74,11 @@ class TokenFileCredentials:
         self._seen: tuple[int, int] | None = None
         self._value = ""
         self._look()
+
+    @property
+    def identity(self) -> str:
+        """The bearer of the token that was read last."""
+        return bearer_identity(self._value.removeprefix("Bearer "))
 
     async def authorization(self, *, stale: str | None = None) -> str | None:
         """Return the header's value. Raises Unauthorized if the file holds nothing newer than `stale`."""
@@ -98,6 +108,11 @@ class TokenFileCredentials:
             raise ConfigError(f"cannot read the token file {self._path}: {reason}") from None
         self._value = _bearer(text, str(self._path))
         self._seen = stamp
+
+
+def bearer_identity(token: str) -> str:
+    """Return what tells one bearer token from another, and gives none away: 32 bits of its SHA-256."""
+    return f"bearer of a token, sha256 {hashlib.sha256(token.encode()).hexdigest()[:8]}"
 
 
 def _bearer(token: str, where: str) -> str:

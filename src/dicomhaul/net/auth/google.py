@@ -44,4 +44,7 @@ class GoogleTokens:
         except google.auth.exceptions.GoogleAuthError as error:
             raise Unauthorized(f"Google gives no token ({type(error).__name__}): {_HINT}") from None
         expiry = self._credentials.expiry  # naive, UTC
-        return Token(self._credentials.token, expiry.replace(tzinfo=UTC).timestamp())
+        # Known of a service account and of a metadata server, not of a user's login.
+        email = getattr(self._credentials, "service_account_email", None)
+        owner = f"google service account {email}" if email else ""
+        return Token(self._credentials.token, expiry.replace(tzinfo=UTC).timestamp(), owner)

@@ -9,6 +9,7 @@ from typing import Protocol
 import anyio
 
 from dicomhaul.errors import Unauthorized
+from dicomhaul.net.auth.fixed import bearer_identity
 from dicomhaul.ports import Clock
 
 SKEW_S = 300.0  # a token is renewed so long before its end
@@ -17,10 +18,11 @@ _RETRY_S = 30.0  # a renewal that failed while the token still holds is tried ag
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token and when it ends, in seconds since the epoch, UTC."""
+    """A bearer token and when it ends, in seconds since the epoch, UTC; whose it is, where its issuer says so."""
 
     value: str = field(repr=False)
     expires_at_s: float
+    owner: str = ""
 
 
 class Tokens(Protocol):
@@ -48,6 +50,12 @@ class RenewedCredentials:
         self._expires_at_s = 0.0
         self._fetches = 0
         self._failure: str | None = None  # of the latest fetch
+        self._identity = "nobody yet"
+
+    @property
+    def identity(self) -> str:
+        """The owner of the latest token, where its issuer says who that is."""
+        return self._identity
 
     async def authorization(self, *, stale: str | None = None) -> str | None:
         """Return the header's value. Raises Unauthorized if there is no token, or none newer than `stale`."""
@@ -85,6 +93,7 @@ class RenewedCredentials:
             now_s = self._clock.now()
             self._failure = None
             self._header = f"Bearer {token.value}"
+            self._identity = token.owner or bearer_identity(token.value)
             self._expires_at_s = token.expires_at_s
             self._renew_at_s = max(token.expires_at_s - SKEW_S, (now_s + token.expires_at_s) / 2.0)
         self._fetches += 1
