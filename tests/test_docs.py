@@ -95,7 +95,7 @@ def test_command_lines_in_help_parse() -> None:
     group: Any = typer.main.get_command(app)
     found = [words for command in group.commands.values() for words in command_lines(command.help or "")]
     named = {words[0] for words in found}
-    commands = "plan delta pull resume status verify merge adopt cite report doctor run daemon audit"
+    commands = "plan delta pull sync resume status verify check merge adopt cite report doctor run daemon"
     assert named == set(commands.split())
     for words in found:
         parse(words)
@@ -184,7 +184,7 @@ def test_the_shipped_profiles_are_listed_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["plan", "delta", "pull", "resume", "status", "verify", "merge", "adopt", "cite", "doctor"]
+    "name", ["plan", "delta", "pull", "resume", "status", "verify", "check", "merge", "adopt", "cite", "doctor"]
 )
 def test_a_help_text_has_its_examples_each_on_a_line(name: str) -> None:
     shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "120", "TERM": "dumb"}).stdout

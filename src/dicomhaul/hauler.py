@@ -22,7 +22,7 @@ import anyio.to_thread
 
 from dicomhaul import adopting, forecasting, run
 from dicomhaul.adopting import Adopted, Taking
-from dicomhaul.config.options import HaulOptions, SyncOptions
+from dicomhaul.config.options import QUERY_JSON, HaulOptions, SyncOptions
 from dicomhaul.config.source import IDC, Connection, Location, Sources, SourceSpec, resolve_sources
 from dicomhaul.destination import layout_of, naming_of
 from dicomhaul.errors import ConfigError, IncompleteError
@@ -44,6 +44,8 @@ from dicomhaul.sync import sync as follow
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dicomhaul.checking.check import Checked
+    from dicomhaul.checking.compare import Marked
     from dicomhaul.net.host import Host
 
 T = TypeVar("T")
@@ -406,6 +408,56 @@ class Hauler:
                 stop=scope,
             )
         )
+
+    async def check(
+        self,
+        to: str | os.PathLike[str],
+        cohort: Cohort | None = None,
+        *,
+        one_way: bool = False,
+        checksum: bool = False,
+        found: Callable[["Marked"], None] = lambda _: None,
+    ) -> "Checked":
+        """Compare the destination `to` with its source, and move nothing.
+
+        Args:
+            to: the destination.
+            cohort: what to compare; None: everything that was asked for there, from the hauler's source, else from the
+                sources on record.
+            one_way: what is only at the destination is no difference.
+            checksum: read files, and compare them with the digests that a bucket's listing states.
+            found: is told each path with its mark, in no particular order.
+
+        Raises as `pull`, where the cohort cannot be resolved or the destination cannot be read.
+        """
+        from dicomhaul.checking.check import Asked, check  # noqa: PLC0415 - rarely
+
+        known = [] if cohort is not None else run.cohorts_of(Path(to), self._options.state_dir)
+        asked = [
+            Asked(
+                QUERY_JSON.validate_json(each.query),
+                self._source or self._resolve(each.source, self._profile or each.profile),
+            )
+            for each in known
+        ]
+        if cohort is not None:
+            asked.append(Asked(cohort.query, self._needed_source(cohort.query)))
+        checked = await self._in_turn(
+            lambda scope: check(
+                Path(to),
+                asked,
+                self._options,
+                self._world(),
+                all_of_it=cohort is None,
+                one_way=one_way,
+                checksum=checksum,
+                found=found,
+                stop=scope,
+            )
+        )
+        if checked.state == "paused":
+            await self._close_hosts()  # as after a run
+        return checked
 
     async def iter_series(self, cohort: Cohort, to: str | os.PathLike[str]) -> AsyncIterator[LandedSeries]:
         """Pull, and yield each series as soon as it is proven complete and recorded; those that are there come last.

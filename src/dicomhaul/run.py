@@ -214,6 +214,12 @@ def landed_series(
     raise LedgerError(f"series {series} is not complete at {dest}")
 
 
+def cohorts_of(dest: Path, state_dir: Path | None) -> list[CohortRow]:
+    """Return what was asked for at a destination. Raises LedgerError if nothing was; ConfigError as `find_place`."""
+    with closing(Ledger.open(find_place(dest, state_dir).ledger, read_only=True)) as ledger:
+        return ledger.asked_for()
+
+
 def iter_landed(dest: Path, options: HaulOptions, query: Query, source: Sources) -> Iterator[LandedSeries]:
     """Yield the complete series of the cohort that `query` means."""
     with closing(Ledger.open(place_of(dest, options.state_dir, query.shard).ledger, read_only=True)) as ledger:

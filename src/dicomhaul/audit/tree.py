@@ -59,7 +59,7 @@ def verify_tree(
     checked = checked if checked is not None else Checked()
     if not dest.is_dir():
         raise NotWritable(f"{dest} is not a folder that can be read")
-    tree = _Tree(dest)
+    tree = Tree(dest)
     for finding in _check_all(tree, expected, threads or min(8, os.cpu_count() or 1), checked):
         checked.findings += 1
         yield finding
@@ -68,7 +68,7 @@ def verify_tree(
         yield Finding(Problem.FOREIGN, path)
 
 
-def _check_all(tree: "_Tree", expected: Iterable[Expected], threads: int, checked: Checked) -> Iterator[Finding]:
+def _check_all(tree: "Tree", expected: Iterable[Expected], threads: int, checked: Checked) -> Iterator[Finding]:
     pending: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
         try:
@@ -110,7 +110,7 @@ class _Result:
 
 
 @dataclass(frozen=True, slots=True)
-class _Listing:
+class Listing:
     """What a folder holds by name: True for a regular file. `problem` says why it could not be listed."""
 
     regular: dict[str, bool]
@@ -122,7 +122,7 @@ class _Listing:
         return self.regular.keys() - expected - self.folders
 
 
-class _Tree:
+class Tree:
     """The folders below a destination: each listed once, links never followed."""
 
     def __init__(self, dest: Path) -> None:
@@ -131,12 +131,13 @@ class _Tree:
         self._others: dict[
             str, set[str]
         ] = {}  # names in those folders that nothing expected so far, where there are any
-        self._parent: tuple[str, _Listing | None] = (
+        self._parent: tuple[str, Listing | None] = (
             "",
             None,
         )  # the last parent looked at, and what is wrong with it
 
-    def list_folder(self, folder: str) -> _Listing:
+    def list_folder(self, folder: str) -> Listing:
+        """List a folder of the ledger's. Raises LedgerError for one that leads out of the destination."""
         parts = folder.split("/") if folder else []
         if any(part in {"", ".", ".."} or os.sep in part or "\0" in part for part in parts):
             raise LedgerError(f"the ledger holds the impossible folder {folder[:80]!r}")
@@ -148,22 +149,22 @@ class _Tree:
             above = self._problem_above(parts, start=len(parts) - 1)
         return above or _list(self.dest.joinpath(*parts), at_root=not parts)
 
-    def _problem_above(self, parts: list[str], start: int = 0) -> _Listing | None:
+    def _problem_above(self, parts: list[str], start: int = 0) -> Listing | None:
         for end in range(start + 1, len(parts) + 1):
             path = self.dest.joinpath(*parts[:end])
             try:
                 mode = path.lstat().st_mode
             except FileNotFoundError:
-                return _Listing({}, frozenset(), Problem.MISSING)
+                return Listing({}, frozenset(), Problem.MISSING)
             except OSError as error:
-                return _Listing({}, frozenset(), Problem.UNREADABLE, error.strerror or "")
+                return Listing({}, frozenset(), Problem.UNREADABLE, error.strerror or "")
             if stat.S_ISLNK(mode):
-                return _Listing({}, frozenset(), Problem.NOT_A_FILE, "its folder is a symbolic link")
+                return Listing({}, frozenset(), Problem.NOT_A_FILE, "its folder is a symbolic link")
             if not stat.S_ISDIR(mode):
-                return _Listing({}, frozenset(), Problem.MISSING)
+                return Listing({}, frozenset(), Problem.MISSING)
         return None
 
-    def note_others(self, folder: str, listed: _Listing, expected: set[str]) -> None:
+    def note_others(self, folder: str, listed: Listing, expected: set[str]) -> None:
         """Remember what a folder holds beside the expected names; one that comes again has fewer each time."""
         key = _key(folder)
         others = listed.others(expected)
@@ -191,7 +192,7 @@ def _key(folder: str) -> bytes:
     return xxhash.xxh3_128_digest(unicodedata.normalize("NFC", folder).encode("utf-8", "surrogatepass"))
 
 
-def _list(path: Path, *, at_root: bool) -> _Listing:
+def _list(path: Path, *, at_root: bool) -> Listing:
     regular: dict[str, bool] = {}
     folders: set[str] = set()
     try:
@@ -203,13 +204,13 @@ def _list(path: Path, *, at_root: bool) -> _Listing:
                 if entry.is_dir(follow_symlinks=False):
                     folders.add(entry.name)
     except FileNotFoundError:
-        return _Listing({}, frozenset(), Problem.MISSING)
+        return Listing({}, frozenset(), Problem.MISSING)
     except OSError as error:
-        return _Listing({}, frozenset(), Problem.UNREADABLE, error.strerror or "")
-    return _Listing(regular, frozenset(folders))
+        return Listing({}, frozenset(), Problem.UNREADABLE, error.strerror or "")
+    return Listing(regular, frozenset(folders))
 
 
-def _check_files(dest: Path, listed: _Listing, rows: list[Expected]) -> _Result:
+def _check_files(dest: Path, listed: Listing, rows: list[Expected]) -> _Result:
     findings = []
     read_bytes = 0
     base = os.path.join(dest, *rows[0].folder.split("/"))  # noqa: PTH118 - a Path a file costs as much as its hash

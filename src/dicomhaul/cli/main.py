@@ -18,6 +18,7 @@ import typer
 
 from dicomhaul.cli.adopt import adopt
 from dicomhaul.cli.audit import audit
+from dicomhaul.cli.check import check
 from dicomhaul.cli.cite import cite
 from dicomhaul.cli.daemon import daemon
 from dicomhaul.cli.delta import delta
@@ -51,7 +52,7 @@ app = typer.Typer(
     help="Bring cohorts of DICOM instances down from DICOMweb servers: complete, verifiable, resumable.",
     epilog=_EXIT_CODES,
 )
-for command in (plan, delta, pull, sync, resume, status, verify, merge, adopt, cite, doctor, demo, daemon):
+for command in (plan, delta, pull, sync, resume, status, verify, check, merge, adopt, cite, doctor, demo, daemon):
     app.command(epilog=_EXIT_CODES if command in {pull, sync, resume} else None)(command)
 app.command("run", epilog=_EXIT_CODES)(run_job)
 app.command()(report)

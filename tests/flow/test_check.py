@@ -1,0 +1,102 @@
+"""`check`: every way in which a tree can differ from its source has its line, and nothing is moved or changed."""
+
+from pathlib import Path
+
+from dicomhaul.origin import Rule, Status, synthetic_catalog, synthetic_holdings
+from support.command import Ended, run_command
+from support.destination import read_tree
+from support.idc_origins import idc_manifest, idc_rows, idc_thread, write_profiles
+from support.made_up import made_up_rows
+from support.origin_process import origin_thread
+
+ROWS = made_up_rows(3, 3, 3, 2, series_a_study=1)
+
+
+def totals(ended: Ended) -> tuple[int, ...]:
+    return tuple(ended.json[key] for key in ("matched", "missing", "besides", "differing", "errors"))
+
+
+def state_of(dest: Path) -> dict[str, tuple[int, int]]:
+    """Every file below a destination, ours included, with what would change if somebody wrote it."""
+    return {
+        str(path): (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in dest.rglob("*")
+        if path.is_file() and path.suffix not in {".sqlite3-wal", ".sqlite3-shm"}
+    }
+
+
+def test_each_difference_from_a_server_has_its_line(tmp_path: Path) -> None:
+    dest, lines = tmp_path / "dest", tmp_path / "lines.txt"
+    with origin_thread(synthetic_catalog(ROWS[:3])) as origin:
+        assert run_command("pull", "--source", origin.url, "--all", "-o", dest).code == 0
+        same = run_command("check", dest, "--json")
+        assert (same.code, same.json["state"], totals(same)) == (0, "equal", (9, 0, 0, 0, 0))
+    folders = [Path(row.study, row.series) for row in ROWS]
+    first = sorted((dest / folders[0]).iterdir())
+    first[0].unlink()
+    first[1].write_bytes(b"short")
+    (dest / folders[0] / "notes.txt").write_text("ours")
+    (dest / "foreign.dcm").write_text("ours")
+    before = state_of(dest)
+    # The source has a new series, has lost the third, and refuses to list the second.
+    path = f"/{ROWS[1].series}/instances"
+    refused = Rule(path=path, level="search", action=Status(status=403))
+    with origin_thread(synthetic_catalog([*ROWS[:2], ROWS[3]]), rules=[refused]) as origin:
+        ended = run_command("check", dest, "--source", origin.url, "--json", "--combined", lines)
+        asked = [entry.level for entry in origin.requests]
+        one_way = run_command("check", dest, "--source", origin.url, "--json", "--one-way")
+        narrow = run_command("check", dest, "--series", ROWS[0].series, "--source", origin.url, "--combined", "-")
+    assert set(asked) == {"search"}
+    assert (ended.code, ended.json["state"]) == (3, "different")
+    relative = [path.relative_to(dest).as_posix() for path in first]
+    said = sorted(lines.read_text().splitlines())
+    assert said[0] == f"! {folders[1].as_posix()}/"
+    new = [line for line in said if line.startswith("+") and str(folders[3].as_posix()) in line]
+    assert len(new) == 2
+    assert f"+ {relative[0]}" in said
+    assert f"* {relative[1]}" in said
+    assert f"= {relative[2]}" in said
+    gone = [line for line in said if line.startswith("- ")]
+    assert len(gone) == 5
+    assert {"- foreign.dcm", f"- {folders[0].as_posix()}/notes.txt"} <= set(gone)
+    assert totals(ended) == (1, 3, 5, 1, 1)
+    assert "403" in ended.json["first_error"]
+    assert totals(one_way) == (1, 3, 0, 1, 1)
+    assert narrow.code == 3
+    assert sorted(narrow.stdout.splitlines()) == sorted([f"+ {relative[0]}", f"* {relative[1]}", f"= {relative[2]}"])
+    assert state_of(dest) == before
+
+
+def test_objects_of_a_bucket_are_known_by_their_stems_and_digests(tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    rows = idc_rows("idc-open-data", 2)
+    (tmp_path / "cohort.csv").write_text(idc_manifest(rows))
+    with idc_thread(synthetic_holdings(rows)) as origins:
+        profiles = write_profiles(tmp_path, origins)
+        bucket, proxy = profiles.source("bucket"), profiles.source("proxy")
+        assert run_command("pull", tmp_path / "cohort.csv", "--source", bucket, "-o", dest).code == 0
+        count = len(read_tree(dest))
+        same = run_command("check", dest, "--json", "--checksum")
+        assert (same.code, totals(same), same.json["unnamed"]) == (0, (count, 0, 0, 0, 0), 0)
+        # As large as before, with another byte: only who reads it knows.
+        file = dest / min(read_tree(dest))
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+        assert run_command("check", dest, "--json").code == 0
+        read = run_command("check", dest, "--json", "--checksum")
+        assert (read.code, totals(read)) == (3, (count - 1, 0, 0, 1, 0))
+        other = tmp_path / "other"
+        assert run_command("pull", tmp_path / "cohort.csv", "--source", proxy, "-o", other).code == 0
+        by_size = run_command("check", other, "--source", bucket, "--json")
+        assert (by_size.code, totals(by_size), by_size.json["unnamed"]) == (0, (count, 0, 0, 0, 0), count)
+    down = run_command("check", dest, "--json")
+    assert (down.code, down.json["state"]) == (4, "paused")
+    assert totals(down) == (0, 0, 0, 0, 0)
+
+
+def test_where_nothing_was_pulled_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    ended = run_command("check", tmp_path / "none")
+    assert ended.code == 1
+    assert "nothing was pulled here" in ended.complaint
+    assert list(tmp_path.iterdir()) == []
