@@ -512,8 +512,10 @@ class Run:
             raise
 
     def _end_run(self, state: RunState) -> None:
-        spent = json.dumps(asdict(self._spent()), sort_keys=True)
-        self._at.ledger.end_run(self._run_id, self._timestamp(), state, spent)
+        spent = asdict(self._spent())
+        spent |= {f"series_{name}": getattr(self._difference, name) for name in ("added", "revised", "withdrawn")}
+        spent["instances_removed"] = self._removed.instances
+        self._at.ledger.end_run(self._run_id, self._timestamp(), state, json.dumps(spent, sort_keys=True))
 
     def end(self) -> Report:
         """Write the run's row; return the report, or raise the error that ended the run."""

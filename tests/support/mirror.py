@@ -9,7 +9,6 @@ from typing import Final
 from dicomhaul.config.options import QUERY_JSON
 from dicomhaul.model import Check, Failure, Proof, Query, Receipt, Routing, Series, SeriesUID, Shard, SopUID, StudyUID
 from dicomhaul.record.ledger import Ledger
-from dicomhaul.record.rows import insert_rows
 
 PATIENT: Final = "PATIENT-4711"  # what may stand nowhere in a report
 HOSTILE: Final = (
@@ -106,7 +105,8 @@ def _write_runs(ledger: Ledger) -> None:
             sample = (run_id, step * 10.0, step * 90, size_bytes)
             ledger._db.execute("INSERT INTO sample VALUES (?, ?, ?, ?)", sample)
         tally = {"instances_landed": 120 * 90, "bytes_landed": size_bytes, "retries": 3, "throttled": 1,
-                 "requests": 5_000, "bytes_discarded": 1_000_000}  # fmt: skip
+                 "requests": 5_000, "bytes_discarded": 1_000_000, "series_added": 9 - number,
+                 "series_revised": number}  # fmt: skip
         if state is not None:
             ledger.end_run(run_id, f"{day}T02:20:07+00:00", state, json.dumps(tally))
 
@@ -114,13 +114,8 @@ def _write_runs(ledger: Ledger) -> None:
 def _write_changes(ledger: Ledger) -> None:
     add = ledger._db.execute
     add("INSERT INTO swap (series_id, folder) VALUES (1, 'somewhere')")
-    columns = {row[1] for row in add("PRAGMA table_info(outgoing)")}
-    for after, sop, size_bytes, reason in (
-        (1, "3", 500, "of a revision that is replaced"),
-        (None, "4", 700, "withdrawn"),
-    ):
-        said = {"after": after, "study": "1", "series": "2", "sop": sop, "folder": "f", "file": f"{sop}.dcm",
-                "size_bytes": size_bytes, "reason": reason, "checked": 0}  # fmt: skip
-        insert_rows(ledger._db, "outgoing", said.keys() & columns, [[said[name] for name in said.keys() & columns]])
+    outgoing = "INSERT INTO outgoing (after, study, series, sop, folder, file, size_bytes, checked, reason) VALUES "
+    add(f"{outgoing} (1, '1', '2', '3', 'f', '3.dcm', 500, 0, 'of a revision that is replaced')")
+    add(f"{outgoing} (NULL, '1', '2', '4', 'f', '4.dcm', 700, 0, 'withdrawn')")
     feed = ("azure https://dicom.example/v2?sig=secret", "{}", "2026-03-06T02:00:00+00:00")
     add("INSERT INTO cursor (feed, position, moved_at) VALUES (?, ?, ?)", feed)

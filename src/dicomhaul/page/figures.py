@@ -98,7 +98,16 @@ class Run:
     requests: int
     retries: int
     throttled: int
+    series_added: int
+    series_revised: int
+    series_withdrawn: int
+    instances_removed: int
     samples: tuple[SampleRow, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Whether a sync found, or made, the destination other than it was."""
+        return any((self.series_added, self.series_revised, self.series_withdrawn, self.instances_removed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +161,7 @@ class Figures:
     routings: tuple[RoutingRow, ...]
     leaving: tuple[LeavingRow, ...]
     swaps: int
+    kept: int  # series that no cohort wants any more, and that stay
     trash: tuple[TrashDay, ...]
     trash_is_all: bool
     feeds: tuple[Feed, ...]
@@ -227,6 +237,7 @@ def read_figures(dest: Path, state_dir: Path | None = None, shard: Shard | None 
                 ),
                 leaving=tuple(row._replace(reason=_line(row.reason)) for row in account.leaving(_ROWS)),
                 swaps=account.swaps(),
+                kept=account.kept(),
                 trash=trash,
                 trash_is_all=trash_is_all,
                 feeds=tuple(
@@ -349,6 +360,10 @@ def _runs(account: Account) -> tuple[Run, ...]:
                 _counter(row, "requests"),
                 _counter(row, "retries"),
                 _counter(row, "throttled"),
+                _counter(row, "series_added"),
+                _counter(row, "series_revised"),
+                _counter(row, "series_withdrawn"),
+                _counter(row, "instances_removed"),
                 samples,
             )
         )

@@ -47,6 +47,7 @@ def page(figures: Figures) -> str:
         drawings=_drawings(figures.runs),
         history=_history(figures.runs),
         checks=[(_CHECKS[name], count) for name, count in figures.checks if count],
+        changed=[run for run in reversed(figures.runs) if run.changed],
         whole_bar=_whole_bar(figures),
         legend=[(kind, label, value) for kind, label, value in _parts(figures) if value or label == "complete"],
         proofs=[(_PROOFS[name], count) for name, count in figures.proofs if count],

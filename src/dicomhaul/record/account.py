@@ -224,6 +224,10 @@ class Account:
             )
             return [LeavingRow(reason, bool(waits), count, size) for reason, waits, count, size in rows]
 
+    def kept(self) -> int:
+        """Count the series that no cohort wants any more, and that stay."""
+        return int(self._one("SELECT count(*) FROM series WHERE kept")[0])
+
     def swaps(self) -> int:
         """Count the series whose new revision is still landing beside the old one."""
         return int(self._one("SELECT count(*) FROM swap")[0])
