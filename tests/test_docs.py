@@ -95,7 +95,7 @@ def test_command_lines_in_help_parse() -> None:
     group: Any = typer.main.get_command(app)
     found = [words for command in group.commands.values() for words in command_lines(command.help or "")]
     named = {words[0] for words in found}
-    commands = "plan delta pull sync resume status verify check merge adopt cite report doctor run daemon"
+    commands = "plan delta pull sync resume status verify check merge adopt cite report doctor run daemon audit"
     assert named == set(commands.split())
     for words in found:
         parse(words)
