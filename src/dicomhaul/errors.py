@@ -2,7 +2,8 @@
 
 * HaulError
   + ConfigError                  stop before starting (exit 2)
-  + CohortError                  stop before starting (exit 2): bad input, or nothing matches
+  + CohortError                  stop before starting (exit 2): bad input
+    - EmptyCohort                nothing matches; of a mirror that holds something a sync makes SyncRefused of it
   + TransferError                one exchange went wrong; carries job, source, attempt
     - RetryableError             the same request may well succeed later
       · Throttled                the server says "slower"; carries retry_after_s
@@ -59,6 +60,10 @@ class ConfigError(HaulError):
 
 class CohortError(HaulError):
     """The cohort cannot be resolved from what was given, or nothing matches it."""
+
+
+class EmptyCohort(CohortError):
+    """What was asked for makes sense, and nothing matches it, or nothing is named."""
 
 
 class TransferError(HaulError):

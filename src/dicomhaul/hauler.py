@@ -36,9 +36,11 @@ from dicomhaul.plan.forecast import Forecast
 from dicomhaul.planner.parent import plan
 from dicomhaul.planner.request import PlanRequest
 from dicomhaul.record.place import place_of
+from dicomhaul.record.preview import Preview
 from dicomhaul.record.reader import CohortRow
 from dicomhaul.record.scratch import sweep_scratch
 from dicomhaul.report import LandedSeries, Report
+from dicomhaul.sync import foresee
 from dicomhaul.sync import sync as follow
 
 if TYPE_CHECKING:
@@ -347,6 +349,29 @@ class Hauler:
             cohort.query, source, Path(to), self._options, sync, self._world(), stop=scope
         )), check=check)  # fmt: skip
 
+    async def sync_plan(
+        self,
+        cohort: Cohort,
+        to: str | os.PathLike[str],
+        *,
+        sync: SyncOptions = SyncOptions(),  # noqa: B008 - frozen
+        most: int = 10_000,
+    ) -> Preview:
+        """Say what `sync` would do, and why, and change nothing: the cohort as a whole against what is at `to`.
+
+        Args:
+            cohort: what it is to hold.
+            to: the destination, which need not be there.
+            sync: what may leave.
+            most: so many steps are listed.
+
+        Errors as `plan`; SyncRefused where the source has nothing of what is here.
+        """
+        source = self._needed_source(cohort.query)
+        return await self._in_turn(lambda _: foresee(
+            cohort.query, source, Path(to), self._options, sync, most=most
+        ))  # fmt: skip
+
     async def resume(
         self,
         to: str | os.PathLike[str],
@@ -422,8 +447,8 @@ class Hauler:
 
         Args:
             to: the destination.
-            cohort: what to compare; None: everything that was asked for there, from the hauler's source, else from the
-                sources on record.
+            cohort: what to compare, at the hauler's source, else at the one on record that was asked last; None:
+                everything that was asked for there, each cohort at its own.
             one_way: what is only at the destination is no difference.
             checksum: read files, and compare them with the digests that a bucket's listing states.
             found: is told each path with its mark, in no particular order.
@@ -432,16 +457,15 @@ class Hauler:
         """
         from dicomhaul.checking.check import Asked, check  # noqa: PLC0415 - rarely
 
-        known = [] if cohort is not None else run.cohorts_of(Path(to), self._options.state_dir)
         asked = [
             Asked(
                 QUERY_JSON.validate_json(each.query),
                 self._source or self._resolve(each.source, self._profile or each.profile),
             )
-            for each in known
+            for each in run.cohorts_of(Path(to), self._options.state_dir)
         ]
         if cohort is not None:
-            asked.append(Asked(cohort.query, self._needed_source(cohort.query)))
+            asked = [Asked(cohort.query, asked[-1].source)]
         checked = await self._in_turn(
             lambda scope: check(
                 Path(to),

@@ -77,3 +77,74 @@ def test_each_time_it_is_what_a_fresh_pull_brings(years: Years, tmp_path: Path) 
     assert seen == [(4, 0, 0), (1, 2, 1), (1, 2, 0), (0, 2, 1)]
     verified = run_command("verify", dest, "--json")
     assert (verified.code, verified.json["foreign"]) == (0, [])
+
+
+def test_it_says_what_it_would_do_and_does_nothing(years: Years, tmp_path: Path) -> None:
+    dest = tmp_path / "mirror"
+    nothing = years.command(23, "sync", *ALL, "-o", dest, "--dry-run")
+    assert nothing.code == 0
+    assert {name: amount["series"] for name, amount in nothing.json["totals"].items()} == {"add": 4}
+    assert not dest.exists()
+    assert years.command(23, "sync", *ALL, "-o", dest).code == 0
+    before = {path: path.read_bytes() for path in dest.rglob("*") if path.is_file()}
+    ended = years.command(24, "sync", *ALL, "-o", dest, "--dry-run")
+    assert ended.code == 0
+    series = {row.series: row for row in (*years.rows[23], *years.rows[24])}
+    gone = years.rows[23][3]
+    assert [(step["action"], step["series"], step["instances"]) for step in ended.json["steps"][:1]] == [
+        ("withdraw", gone.series, gone.expected)
+    ]
+    assert sorted(step["action"] for step in ended.json["steps"]) == ["add", "revise", "revise", "withdraw"]
+    assert all(step["size_bytes"] and step["reason"] and step["series"] in series for step in ended.json["steps"])
+    assert "--max-delete" in ended.json["refused"]
+    assert {path: path.read_bytes() for path in dest.rglob("*") if path.is_file()} == before
+
+
+def test_what_would_remove_too_much_changes_nothing(years: Years, tmp_path: Path) -> None:
+    dest = tmp_path / "mirror"
+    assert years.command(23, "sync", *ALL, "-o", dest).code == 0
+    gone = years.rows[23][3].expected or 0
+    for words in ((), ("--max-delete", str(gone - 1))):
+        refused = years.command(24, "sync", *ALL, "-o", dest, *words)
+        assert (refused.code, refused.json["error"]) == (1, "SyncRefused")
+        assert f"--max-delete {gone}" in refused.complaint
+        assert read_tree(dest) == years.tree(23)
+        assert_recorded(dest, years.tree(23))
+    allowed = years.command(24, "sync", *ALL, "-o", dest, "--max-delete", str(gone))
+    assert (allowed.code, allowed.json["series_withdrawn"]) == (0, 1)
+    assert read_tree(dest) == years.tree(24)
+    trash = {path.name: path.read_bytes() for path in (dest / ".dicomhaul" / "trash").rglob("*.dcm")}
+    old = idc_tree(years.holdings, years.rows[23][1:])  # of what is revised, all of the old revision
+    left = {path.rpartition("/")[2]: content for path, content in old.items()}
+    assert trash == left
+    assert allowed.json["instances_removed"] == len(left)
+    assert allowed.json["bytes_removed"] == sum(map(len, left.values()))
+
+
+def test_what_is_withdrawn_may_stay(years: Years, tmp_path: Path) -> None:
+    dest = tmp_path / "mirror"
+    assert years.command(23, "sync", *ALL, "-o", dest).code == 0
+    kept = years.command(24, "sync", *ALL, "-o", dest, "--keep-withdrawn")
+    assert (kept.code, kept.json["series_planned"], kept.json["series_withdrawn"]) == (0, 4, 0)
+    both = {**years.tree(24), **idc_tree(years.holdings, years.rows[23][3:])}
+    assert read_tree(dest) == both
+    assert_recorded(dest, both)
+    status = run_command("status", dest, "--json")
+    assert (status.code, status.json["series_planned"], status.json["instances_present"]) == (0, 4, len(both))
+    assert run_command("verify", dest, "--json").json["foreign"] == []
+    again = years.command(25, "sync", *ALL, "-o", dest, *FREELY)
+    assert (again.code, again.json["series_added"]) == (0, 0)  # what stayed was wanted again
+    assert read_tree(dest) == years.tree(25)
+    assert years.command(24, "pull", *ALL, "-o", dest).code == 0  # a pull removes nothing but what is replaced
+    assert read_tree(dest) == both
+    assert years.command(24, "sync", *ALL, "-o", dest, *FREELY).json["series_withdrawn"] == 1
+    assert read_tree(dest) == years.tree(24)
+
+
+def test_what_another_cohort_wants_stays(years: Years, tmp_path: Path) -> None:
+    dest, gone = tmp_path / "mirror", years.rows[23][3]
+    assert years.command(23, "sync", *ALL, "-o", dest).code == 0
+    assert years.command(23, "pull", "--series", gone.series, "-o", dest).code == 0
+    ended = years.command(24, "sync", *ALL, "-o", dest)
+    assert (ended.code, ended.json["series_withdrawn"]) == (0, 0)
+    assert read_tree(dest) == {**years.tree(24), **idc_tree(years.holdings, [gone])}

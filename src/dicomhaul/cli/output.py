@@ -60,6 +60,12 @@ def print_report(report: Report) -> None:
         f"{report.series_complete:,} of {human_count(report.series_planned, 'series')} complete, "
         f"{human_count(report.instances_present, 'instances')} present in {report.dest}"
     )
+    if report.series_added or report.series_revised or report.series_withdrawn or report.instances_removed:
+        say(
+            f"  series: {report.series_added:,} new, {report.series_revised:,} revised, {report.series_withdrawn:,} "
+            f"withdrawn; {human_count(report.instances_removed, 'instances')} "
+            f"({human_bytes(report.bytes_removed)}) left for the trash"
+        )
     if report.reason and report.state != "partial":
         say(f"  {report.reason}")
     if len(report.routes) > 1 or report.series_moved:

@@ -1,16 +1,27 @@
 """`dicomhaul sync`."""
 
-from typing import Annotated
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from dicomhaul.cli import shared
+from dicomhaul.cli.harness import Stop, run_async
+from dicomhaul.cli.output import emit_json, human_bytes, human_count, say
 from dicomhaul.cli.pull import commands_from, finish
 from dicomhaul.cli.watch import Watching, metrics_from
 from dicomhaul.config.rates import parse_duration_s
+from dicomhaul.plan.difference import REASONS, Action
 from dicomhaul.plan.removal import RemovalLimits
 
+if TYPE_CHECKING:
+    from dicomhaul.config.options import SyncOptions
+    from dicomhaul.hauler import Cohort, Hauler
+    from dicomhaul.record.preview import Preview
+
 _SYNC = "Sync"
+_SHOWN: Final = 10
 
 MaxDeleteOption = Annotated[
     int | None,
@@ -66,6 +77,10 @@ LookBackOption = Annotated[
         rich_help_panel=_SYNC,
     ),
 ]
+SyncDryRunOption = Annotated[
+    bool,
+    typer.Option("-n", "--dry-run", help="Only say what would be done, and why.", rich_help_panel=_SYNC),
+]
 
 
 def sync(
@@ -118,6 +133,7 @@ def sync(
     max_delete_fraction: MaxDeleteFractionOption = 0.05,
     trash_days: TrashDaysOption = 30,
     keep_withdrawn: KeepWithdrawnOption = False,
+    dry_run: SyncDryRunOption = False,
     reconcile: ReconcileOption = "7d",
     look_back: LookBackOption = 30,
     as_json: shared.JsonOption = False,
@@ -206,4 +222,46 @@ def sync(
         reconcile_s=0.0 if reconcile.strip() == "0" else parse_duration_s(reconcile),
         lookback_days=look_back,
     )
+    if dry_run:
+        _show(hauler, Cohort(query), to, following, as_json=as_json)
+        return
     finish(hauler, watching, lambda: hauler.sync(Cohort(query), to, sync=following, check=False), as_json=as_json)
+
+
+def _show(hauler: "Hauler", cohort: "Cohort", to: Path, following: "SyncOptions", *, as_json: bool) -> None:
+    """Print what a sync would do."""
+    import anyio  # noqa: PLC0415 - as the engine
+
+    async def body(stop: Stop) -> "Preview":
+        with anyio.CancelScope() as scope:
+            stop.call = scope.cancel
+            async with hauler:
+                return await hauler.sync_plan(cohort, to, sync=following)
+        raise typer.Exit(stop.exit_code or 1)
+
+    preview = run_async(body)
+    series = sum(amount.series for amount in preview.totals.values())
+    if as_json:
+        emit_json(
+            {
+                "dest": str(to),
+                "totals": {name: amount.as_json() for name, amount in preview.totals.items()},
+                "steps": [asdict(step) for step in preview.steps],
+                "steps_omitted": series - len(preview.steps),
+                "refused": preview.refused,
+            }
+        )
+        return
+    if not series:
+        say(f"nothing would be done: {to} is as the cohort is now")
+    for name, amount in preview.totals.items():
+        say(
+            f"{name + ':':<10}{human_count(amount.series, 'series')}, {human_count(amount.instances, 'instances')}, "
+            f"{human_bytes(amount.size_bytes)} - {REASONS[Action[name.upper()]]}"
+        )
+        for step in [step for step in preview.steps if step.action == name][:_SHOWN]:
+            say(f"  series {step.series}: {human_count(step.instances, 'instances')}, {human_bytes(step.size_bytes)}")
+        if amount.series > _SHOWN:
+            say(f"  ... and {amount.series - _SHOWN:,} more; `--json` lists the first 10,000 of all")
+    if preview.refused:
+        say(f"it would be refused: {preview.refused}")

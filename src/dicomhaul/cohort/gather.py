@@ -7,7 +7,7 @@ from typing import BinaryIO, Final
 from dicomhaul.cohort.manifest import Entry, parse_manifest
 from dicomhaul.cohort.target import sort_targets
 from dicomhaul.config.words import is_file
-from dicomhaul.errors import CohortError
+from dicomhaul.errors import CohortError, EmptyCohort
 from dicomhaul.model import Query
 
 STDIN: Final = "standard input"
@@ -29,7 +29,7 @@ def gather(query: Query) -> Wanted:
     if query.manifest is not None:
         texts.append((STDIN if targets.stdin else "manifest", query.manifest))
     elif targets.stdin:
-        raise CohortError("nothing came by standard input for the target -")
+        raise EmptyCohort("nothing came by standard input for the target -")
     entries = [Entry(uid=uid) for uid in targets.uids] + [Entry(crdc=uuid) for uuid in targets.crdc]
     for name, text in texts:
         entries += parse_manifest(text, name)

@@ -20,7 +20,7 @@ from dicomhaul.cohort.locked import as_series, check_source, falls_into, iter_wa
 from dicomhaul.cohort.pool import licenses, pool_of_present
 from dicomhaul.cohort.sandbox import Sandbox, quoted, reading
 from dicomhaul.cohort.tables import Shelf
-from dicomhaul.errors import CohortError
+from dicomhaul.errors import EmptyCohort
 from dicomhaul.model import Query, Series
 
 _CHUNK: Final = 5_000
@@ -136,7 +136,7 @@ def _load(lock: Lock, query: Query, box: Sandbox, shelf: Shelf) -> None:
         )
         at += len(chunk)
     if not held:
-        raise CohortError(f"nothing is left of the lock {lock.path}")
+        raise EmptyCohort(f"nothing is left of the lock {lock.path}")
     db.execute("CREATE VIEW haul.crdc AS SELECT uuid FROM haul.locked")
     pool_of_present(box, shelf)
     if query.licenses_allowed:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from dicomhaul.cohort.names import shown
 from dicomhaul.cohort.target import is_crdc
-from dicomhaul.errors import CohortError
+from dicomhaul.errors import CohortError, EmptyCohort
 from dicomhaul.model import Series, SeriesUID, SopUID, StudyUID, is_identifier, is_uid
 
 _FOLDER = re.compile(
@@ -84,7 +84,7 @@ def parse_manifest(text: str, name: str) -> list[Entry]:
         raise CohortError(f"{name}: not a text file; a manifest is UTF-8 text")
     first = next((line for line in _raw_lines(text) if not _is_silent(line)), None)
     if first is None:
-        raise CohortError(f"{name}: the manifest is empty")
+        raise EmptyCohort(f"{name}: the manifest is empty")
     delimiter = _delimiter(first)
     if delimiter is not None:
         entries = _read_table(text, name, delimiter)
@@ -94,7 +94,7 @@ def parse_manifest(text: str, name: str) -> list[Entry]:
         entries = _read_list(_lines(text), name, _list_entry)
     folded = list(dict.fromkeys(entries))
     if not folded:
-        raise CohortError(f"{name}: the manifest names nothing")
+        raise EmptyCohort(f"{name}: the manifest names nothing")
     return folded
 
 

@@ -24,7 +24,7 @@ from dicomhaul.cohort.pool import check_release, licenses, pool_of_present, pool
 from dicomhaul.cohort.sandbox import Sandbox, column, one_line, quoted
 from dicomhaul.cohort.steps import Step, date_step, describe_missing, select, sql_list
 from dicomhaul.cohort.tables import Shelf
-from dicomhaul.errors import CohortError
+from dicomhaul.errors import CohortError, EmptyCohort
 from dicomhaul.model import Query, Shard
 from dicomhaul.plan.shard import HEX_DIGITS
 
@@ -367,7 +367,7 @@ class _Narrowing:
         if not self._rows("SELECT 1 FROM haul.chosen LIMIT 1"):
             if self._absent is not None:
                 return
-            raise CohortError(self._why_empty(steps))
+            raise EmptyCohort(self._why_empty(steps))
         if self._with_sops and self._shelf.fetchable[_INSTANCES].is_file():
             self._weigh_instances()
         self._refuse_two_revisions()

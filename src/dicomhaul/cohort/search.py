@@ -26,7 +26,7 @@ from dicomhaul.cohort.names import shown
 from dicomhaul.cohort.pick import Pick, Picks
 from dicomhaul.cohort.search_keys import Key, Level, alternatives, at, parameters, parse_keys
 from dicomhaul.cohort.target import refuse_idc_words
-from dicomhaul.errors import CohortError, NotFound, Unsupported, WrongInstance
+from dicomhaul.errors import CohortError, EmptyCohort, NotFound, Unsupported, WrongInstance
 from dicomhaul.model import InstanceRef, Query, Series, SeriesUID, SopUID, StudyUID, is_identifier
 from dicomhaul.net.host import Host
 from dicomhaul.profile import Profile
@@ -84,7 +84,7 @@ async def search(
     if may_be_empty:
         return
     if not found:
-        raise CohortError(searcher.why_empty())
+        raise EmptyCohort(searcher.why_empty())
     searcher.tell_missing(absent)
 
 

@@ -5,13 +5,15 @@ What is resolved where: `idc` on IDC's index, `server` on a DICOMweb server; bot
 
 import os
 import sys
+from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
 import anyio
 
 from dicomhaul.cohort.locked import check_lock_option
-from dicomhaul.errors import CohortError, ConfigError, HaulError, QuotaExhausted
+from dicomhaul.config.options import QUERY_JSON
+from dicomhaul.errors import CohortError, ConfigError, EmptyCohort, HaulError, QuotaExhausted
 from dicomhaul.land.layout import BASE_FIELDS, parse_layout
 from dicomhaul.plan.estimate import Summary
 from dicomhaul.planner.bounds import bound_process
@@ -20,7 +22,9 @@ from dicomhaul.planner.request import REPLY_JSON, REQUEST_JSON, Failed, PlanRequ
 from dicomhaul.planner.routing import Router
 from dicomhaul.planner.server import plan_on_server
 from dicomhaul.planner.sheet import Sheet
+from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.lifeline import end_with_parent
+from dicomhaul.record.preview import Preview
 
 _SQL_LIMIT_S: Final = 900.0
 _TOO_LONG: Final = "planning with --sql or --where takes more than a quarter of an hour, and is given up"
@@ -33,12 +37,12 @@ def main() -> int:
     if request.query.sql is not None or request.query.where is not None:
         bound_process(_SQL_LIMIT_S, lambda: _say(Reply(failed=Failed(CohortError.__name__, _TOO_LONG, 0.0))))
     try:
-        summary = _answer(request)
+        summary, preview = _answer(request)
     except HaulError as error:
         until_s = error.until_s if isinstance(error, QuotaExhausted) else 0.0
         _say(Reply(failed=Failed(type(error).__name__, str(error), until_s)))
         return 1
-    _say(Reply(summary=summary))
+    _say(Reply(summary=summary, preview=preview))
     return 0
 
 
@@ -47,7 +51,7 @@ def _say(reply: Reply) -> None:
     sys.stdout.buffer.flush()
 
 
-def _answer(request: PlanRequest) -> Summary:
+def _answer(request: PlanRequest) -> tuple[Summary, Preview | None]:
     layout = parse_layout(request.layout)
     source = request.source
     if request.lock is not None:
@@ -62,9 +66,25 @@ def _answer(request: PlanRequest) -> Summary:
     )
     router = Router(source.offers(request.quota_bytes), budgets.left)
     sheet = Sheet(request, layout, router, notes, lambda progress: _say(Reply(progress=progress)))
-    summary = _planned(sheet)
+    try:
+        summary = _planned(sheet)
+    except EmptyCohort:
+        _refuse_empty(request)
+        raise
     budgets.ask_for(summary.routes)
-    return replace(summary, quotas=budgets.quotas, notes=tuple(notes))
+    return replace(summary, quotas=budgets.quotas, notes=tuple(notes)), sheet.preview
+
+
+def _refuse_empty(request: PlanRequest) -> None:
+    """A mirror that holds something does not believe an answer that names nothing. Raises SyncRefused."""
+    name, path = "", request.present
+    if request.load is not None and request.load.following is not None:
+        name, path = request.load.name, request.load.ledger
+    elif request.foreseeing is not None:
+        name = request.foreseeing.name
+    if name and path is not None and Ledger.is_there(path):
+        with closing(Ledger.open(path)) as ledger:
+            ledger.refuse_nothing(name, QUERY_JSON.dump_json(request.query).decode(), request.source.word)
 
 
 def _planned(sheet: Sheet) -> Summary:

@@ -28,7 +28,7 @@ def plan_on_idc(sheet: Sheet) -> Summary:
         sheet.missing = [failure_of(entry, reason) for entry in cohort.missing]
         _tell_empty(sheet, empty=cohort.empty)
         request = sheet.request
-        if request.load is None and request.present is None and request.lock is None:
+        if request.load is None and request.present is None and request.lock is None and request.foreseeing is None:
             groups = _groups(sheet, cohort)
             if not sheet.router.overran:
                 return sheet.groups(groups)

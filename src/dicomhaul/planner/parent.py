@@ -11,6 +11,14 @@ from anyio.streams.text import TextReceiveStream
 from dicomhaul.errors import CohortError
 from dicomhaul.plan.estimate import Summary
 from dicomhaul.planner.request import REPLY_JSON, REQUEST_JSON, PlanRequest, Progress, Reply
+from dicomhaul.record.preview import Preview
+
+
+async def foresee(request: PlanRequest) -> Preview:
+    """Say what a sync would do, as `request.foreseeing` asks. Raises SyncRefused, and as `plan`."""
+    preview = (await _ask(request, lambda _: None)).preview
+    assert preview is not None  # noqa: S101 - asked for
+    return preview
 
 
 async def plan(request: PlanRequest, on_progress: Callable[[Progress], None] = lambda _: None) -> Summary:
@@ -19,6 +27,12 @@ async def plan(request: PlanRequest, on_progress: Callable[[Progress], None] = l
     Raises CohortError, ConfigError, SourceError, TransferError or LedgerError: whatever stopped the child. A cancelled
     call stops the child, and what it had not committed is gone.
     """
+    summary = (await _ask(request, on_progress)).summary
+    assert summary is not None  # noqa: S101 - seen to below
+    return summary
+
+
+async def _ask(request: PlanRequest, on_progress: Callable[[Progress], None]) -> Reply:
     # The request goes by standard input, which stays open: its end tells the child that nobody waits any more.
     # -P: a file of the working directory is not to be imported in place of a module.
     async with await anyio.open_process(
@@ -31,7 +45,7 @@ async def plan(request: PlanRequest, on_progress: Callable[[Progress], None] = l
                 process.kill()
 
 
-async def _converse(process: Process, request: PlanRequest, on_progress: Callable[[Progress], None]) -> Summary:
+async def _converse(process: Process, request: PlanRequest, on_progress: Callable[[Progress], None]) -> Reply:
     assert process.stdin is not None  # noqa: S101 - asked for above, like the other two
     assert process.stdout is not None  # noqa: S101
     assert process.stderr is not None  # noqa: S101
@@ -63,4 +77,4 @@ async def _converse(process: Process, request: PlanRequest, on_progress: Callabl
         # Of a traceback only the kind of the error: its text may quote what a server sent.
         kind = why[-1].partition(":")[0][:80] if why else "it said nothing"
         raise CohortError(f"planning ended early (exit {process.returncode}): {kind}")
-    return last.summary
+    return last

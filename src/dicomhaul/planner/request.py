@@ -13,6 +13,7 @@ from dicomhaul.land.folder import beside_folder
 from dicomhaul.model import Query
 from dicomhaul.plan.estimate import Summary
 from dicomhaul.record.departing import Following
+from dicomhaul.record.preview import Preview
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,15 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Foreseeing:
+    """What a sync would do is to be said: of a cohort with this name, and at most so many steps of it."""
+
+    name: str
+    following: Following
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class PlanRequest:
     """Resolve `query`.
 
@@ -48,6 +58,7 @@ class PlanRequest:
         layout: the template of the folders.
         load: write the rows there; None: only add them up.
         present: a ledger whose finished series need not come; for a plan that is only added up.
+        foreseeing: say what a sync would do with that ledger, instead.
     """
 
     query: Query
@@ -55,6 +66,7 @@ class PlanRequest:
     layout: str
     load: Load | None = None
     present: Path | None = None
+    foreseeing: Foreseeing | None = None
     requests_per_s: float | None = None
     lock: Path | None = None
     quota_bytes: int | None = None
@@ -87,9 +99,13 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One line from the child; exactly one field is set. A summary or a failure is the last."""
+    """One line from the child; exactly one field is set, but a preview, which comes with its summary.
+
+    A summary or a failure is the last.
+    """
 
     progress: Progress | None = None
+    preview: Preview | None = None
     summary: Summary | None = None
     failed: Failed | None = None
 

@@ -20,10 +20,11 @@ from dicomhaul.net.clock import SystemClock
 from dicomhaul.plan.difference import Difference
 from dicomhaul.plan.estimate import Group, Summary, summarise
 from dicomhaul.planner.locking import PlannedLock
-from dicomhaul.planner.request import Load, PlanRequest, Progress
+from dicomhaul.planner.request import Foreseeing, Load, PlanRequest, Progress
 from dicomhaul.planner.routing import Router
 from dicomhaul.planner.sums import Sums
 from dicomhaul.record.ledger import Ledger
+from dicomhaul.record.preview import Preview, foresee
 
 _THERE: Final = "already there"
 
@@ -42,6 +43,7 @@ class Sheet:
         missing: what was named and nobody has.
         tally: counts the requests that were sent to find the rows.
         searched: whether the rows are a server's answer of now.
+        preview: what a sync would do, where that was asked.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Sheet:
         self.missing: list[Failure] = []
         self.tally = Tally()
         self.searched = False
+        self.preview: Preview | None = None
         self._say = say
         self._counted = 0
         self._unrouted: Counter[str] = Counter()
@@ -75,6 +78,9 @@ class Sheet:
             for reason, count in self._unrouted.most_common():
                 self.notes.append(f"{count:,} series cannot come: {reason}")
             return replace(self._summary([]), difference=difference)
+        if self.request.foreseeing is not None:
+            self.preview = self._foresee(self.request.foreseeing, batches)
+            return self._summary([])
         lock = None if path is None else PlannedLock(path)
         present = self._present()
         there = 0
@@ -129,6 +135,18 @@ class Sheet:
                 beside=load.beside,
             )
         return planned.difference
+
+    def _foresee(self, foreseeing: Foreseeing, batches: Iterable[list[Series]]) -> Preview:
+        return foresee(
+            self.request.present,
+            (row for batch in self._told(batches) for row in batch),
+            name=foreseeing.name,
+            query=QUERY_JSON.dump_json(self.request.query).decode(),
+            source=self.request.source.word,
+            searched=self.searched,
+            following=foreseeing.following,
+            most=foreseeing.most,
+        )
 
     def _loaded(self, batches: Iterable[list[Series]]) -> Iterator[Series]:
         for batch in self._told(batches):

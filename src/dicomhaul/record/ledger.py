@@ -276,6 +276,12 @@ class Ledger(LedgerReader):
         with guard(self.path):
             return same_question(self._db, query, source)
 
+    def refuse_nothing(self, name: str, query: str, source: str) -> None:
+        """Raise SyncRefused where something is here of a question to which the answer is nothing now."""
+        with guard(self.path):
+            note_former(self._db, same_question(self._db, query, source))
+            refuse_nothing(self._db, name)
+
     def _take_place(self, same: list[int], fingerprint: str) -> int:
         """Return the one row of a cohort whose question `same` have asked before; the others go."""
         db = self._db
@@ -573,6 +579,12 @@ class Ledger(LedgerReader):
 
 def _is_among(names: list[str], chosen: Collection[str]) -> bool:
     return bool(names) and all(name in chosen for name in names)
+
+
+def attach_uri(path: Path) -> str:
+    """Return the name by which another connection attaches a ledger to read it. Raises LedgerError."""
+    _refuse_links(path)
+    return f"{path.absolute().as_uri()}?{_mode(path, read_only=True)}"
 
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:

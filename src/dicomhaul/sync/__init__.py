@@ -7,5 +7,6 @@ move what left to the trash, once no source failed; empty it of what is old     
 """
 
 from dicomhaul.sync.course import sync
+from dicomhaul.sync.foresight import foresee
 
-__all__ = ["sync"]
+__all__ = ["foresee", "sync"]
