@@ -18,6 +18,7 @@ _BYTES: Final = (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e
 _TIMES: Final = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0), ("s", 1.0))
 _TIME_STEPS: Final = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1_200, 1_800, 3_600, 7_200, 10_800, 14_400,
                       21_600, 43_200, 86_400, 172_800, 432_000, 864_000)  # fmt: skip
+_SHORTEST_S: Final = 0.001
 _LEFT: Final = 46
 _RIGHT: Final = 14
 _TOP: Final = 26
@@ -79,7 +80,7 @@ def rates(samples: Sequence[SampleRow]) -> list[tuple[float, float, float]]:
     """Return (from, to, bytes a second) between the samples of a run, which began at 0 with nothing."""
     steps: list[tuple[float, float, float]] = []
     for before, after in pairwise([SampleRow(0.0, 0, 0), *samples]):
-        if after.at_s > before.at_s:  # somebody else may have written them
+        if after.at_s - before.at_s >= _SHORTEST_S:  # somebody else may have written them
             rate = max(0, after.size_bytes - before.size_bytes) / (after.at_s - before.at_s)
             steps.append((before.at_s, after.at_s, rate))
     return steps

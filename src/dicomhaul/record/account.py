@@ -200,7 +200,9 @@ class Account:
         """Return the samples of a run, in order."""
         with guard(self._path):
             rows = self._db.execute(
-                "SELECT at_s, instances, bytes FROM sample WHERE run_id = ? ORDER BY at_s LIMIT 1000", (run_id,)
+                "SELECT at_s, instances, bytes FROM sample WHERE run_id = ? AND at_s BETWEEN 0 AND 1e10 "
+                "AND typeof(instances) = 'integer' AND typeof(bytes) = 'integer' ORDER BY at_s LIMIT 1000",
+                (run_id,),
             )
             return [SampleRow._make(row) for row in rows]
 
