@@ -10,11 +10,11 @@ WORKERS ?= 2
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test siege lint types check bench guard format clean orthanc fuse chromium
+.PHONY: help demo test siege lint types check bench guard format clean orthanc fuse chromium schedulers
 
 help:
 	@echo "make demo    see it at work, without the internet"
-	@echo "make test    run all tests (installs Orthanc, libfuse and Chromium for them where it may)"
+	@echo "make test    run all tests (installs Orthanc, libfuse, Chromium, cron for them where it may)"
 	@echo "make siege   crashes, power cuts, sick disks and faults that stay: the long tests"
 	@echo "make lint    ruff: rules and format"
 	@echo "make types   mypy, strict"
@@ -27,7 +27,7 @@ help:
 demo: $(VENV)/.package
 	@$(BIN)/dicomhaul demo
 
-test: $(VENV)/.tests orthanc fuse chromium
+test: $(VENV)/.tests orthanc fuse chromium schedulers
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 siege: $(VENV)/.tests orthanc fuse
@@ -66,6 +66,9 @@ fuse:
 
 chromium:
 	@.ci/install-chromium
+
+schedulers:
+	@.ci/install-schedulers
 
 $(VENV)/.package: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"dicomhaul needs Python 3.11 or newer; $(PYTHON) is {sys.version.split()[0]}. Name another: make PYTHON=python3.12")'

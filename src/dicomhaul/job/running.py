@@ -103,9 +103,7 @@ class JobRun:
     async def _haul(self) -> Report:
         cohort = Cohort(self._job.query)
         if self._job.command == "sync":
-            return await self._hauler.sync(  # type: ignore[attr-defined,no-any-return]
-                cohort, self._job.dest, sync=self._job.sync, check=False
-            )
+            return await self._hauler.sync(cohort, self._job.dest, sync=self._job.sync, check=False)
         return await self._hauler.pull(cohort, self._job.dest, check=False)
 
     async def _tell_webhook(self, report: Report | None, error: HaulError | None) -> None:

@@ -50,7 +50,7 @@ def fields_of(model: type[BaseModel]) -> set[tuple[str, str]]:
     found = set()
     for name, field in model.model_fields.items():
         said: Any = field.annotation
-        table = said if isinstance(said, type) else next(each for each in said.__args__ if each is not type(None))
+        table: Any = said if isinstance(said, type) else next(each for each in said.__args__ if each is not type(None))
         found |= {(name, inner) for inner in table.model_fields}
     return found
 
