@@ -426,7 +426,8 @@ class Run:
             problem = shortage(amount, self._at.folder.room())
             if problem is not None and not self._options.force:
                 raise DiskFull(f"{problem}; free some, choose another destination, or use --force")
-            ledger.begin_leasing(cohort_id, following=self._following is not None)
+            sync = self._following
+            ledger.begin_leasing(cohort_id, following=sync is not None and not sync.keep_withdrawn)
             await self._transfer(source)
         self._finished = True
 

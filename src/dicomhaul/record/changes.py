@@ -27,6 +27,7 @@ from dicomhaul.record.merge import merge_incoming
 from dicomhaul.record.reader import guard
 
 Name = tuple[str, str]  # of a series: its Study and its Series Instance UID
+MARK_CHARS: Final = 12  # of a cohort's fingerprint, at the end of its cursors' names
 _DELETED: Final = "the source says that it was deleted"
 _CHANGED: Final = "the source has it anew"
 
@@ -60,11 +61,21 @@ def read_cursor(ledger: Ledger, feed: str) -> str | None:
 
 
 def note_cursor(ledger: Ledger, cursor: Cursor, now_s: float) -> None:
-    """Record a position, where what it covers is recorded."""
+    """Record a position, where what it covers is recorded; those for cohorts that are gone are forgotten."""
     db = ledger._db  # noqa: SLF001 - as above
     moved_at = datetime.fromtimestamp(now_s, UTC).isoformat(timespec="seconds")
     with guard(ledger.path):
         db.execute("INSERT OR REPLACE INTO cursor (feed, position, moved_at) VALUES (?, ?, ?)", (*cursor, moved_at))
+        db.execute(
+            "DELETE FROM cursor WHERE NOT EXISTS (SELECT 1 FROM cohort c WHERE substr(cursor.feed, -?) = "
+            "substr(c.fingerprint, 1, ?))",
+            (MARK_CHARS, MARK_CHARS),
+        )
+
+
+def cursor_name(feed: str, fingerprint: str) -> str:
+    """Return how the cursor of a feed is called, as a cohort follows it."""
+    return f"{feed} cohort {fingerprint[:MARK_CHARS]}"
 
 
 def to_ask_for(ledger: Ledger, cohort_id: int, words: Mapping[Instance, Change], *, keep: bool) -> list[Name]:

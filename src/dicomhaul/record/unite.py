@@ -118,6 +118,9 @@ def unite(ledger: Ledger, others: Sequence[Other], *, bring: Bring, carry: Carry
         db.executemany("INSERT INTO run (command, started_at, ended_at, state, tally) VALUES (?, ?, ?, ?, ?)", runs)
         want_again(db)
         united.unfinished = join_shards(db, fingerprint)
+        # What came from elsewhere may be older than where a feed was read to: all is to be compared once.
+        db.execute("DELETE FROM cursor")
+        db.execute("DELETE FROM version")
         db.execute("INSERT OR REPLACE INTO meta VALUES ('index', 'stale')")
     united.contested = sorted(set(united.contested))
     return united

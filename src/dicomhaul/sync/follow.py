@@ -37,6 +37,7 @@ from dicomhaul.record.changes import (
     Name,
     add_found,
     apply_changes,
+    cursor_name,
     note_cursor,
     read_cursor,
     to_ask_for,
@@ -117,7 +118,7 @@ class Follower:
             layout = destination.layout(options.layout, default_layout(source))
             self._layout = parse_layout(layout)
             self._fingerprint = fingerprint(query, source, layout)
-            self._key = f"{feed_name(self._spec)} cohort {self._fingerprint[:12]}"
+            self._key = cursor_name(feed_name(self._spec), self._fingerprint)
         self._begun: str | None = None
         self._refused = False
         self._warned = False
