@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
-from dicomhaul.origin import Rule, Status, synthetic_catalog
+from dicomhaul.origin import Rule, Status, synthetic_catalog, synthetic_holdings
 from support.command import run_command
 from support.destination import read_ledger
+from support.idc_origins import idc_rows, idc_thread, write_profiles
+from support.idc_releases import write_release
 from support.made_up import made_up_rows
 from support.origin_process import origin_thread
 
@@ -47,3 +50,48 @@ def test_a_pull_a_repair_and_a_failure_stand_in_the_log_and_it_is_sound(tmp_path
     assert [each["state"] for each in told(log, "run ended")] == ["partial", "complete", "complete"]
     proof = run_command("audit", "verify", log, "--dest", dest, "--json")
     assert (proof.code, proof.json["findings"], proof.json["ledger"]["different"]) == (0, [], 0), proof
+
+
+def test_a_sync_that_revises_and_withdraws_says_what_left_the_tree_and_no_patient(tmp_path: Path) -> None:
+    kept, revised, withdrawn = (row._replace(patient="NEMO-4711") for row in idc_rows("idc-open-data", 3))
+    other = revised._replace(revision=str(uuid5(NAMESPACE_OID, "other")), expected=2, size_bytes=4_000)
+    rows = {23: [kept, revised, withdrawn], 24: [kept, other]}
+    releases = {number: write_release(tmp_path, number, each) for number, each in rows.items()}
+    holdings = synthetic_holdings([*rows[23], other], max_instance_bytes=3_000)
+    dest, log = tmp_path / "dest", tmp_path / "audit.log"
+    with idc_thread(holdings) as origins:
+        words = ("--all", "--source", write_profiles(tmp_path, origins).source("bucket"), "-o", dest, "--json", "-q")
+        for number in (23, 24):
+            more = ("--max-delete-fraction", "1", "--audit-log", log)
+            ended = run_command("sync", *words, *more, environ=releases[number].environ)
+            assert ended.code == 0, ended.stderr
+    removed = {(entry["series"], entry["sop"]) for entry in told(log, "removed")}
+    trash = [path.stem for path in (dest / ".dicomhaul" / "trash").rglob("*.dcm")]
+    assert sorted(sop for _, sop in removed) == sorted(trash)
+    assert {series for series, _ in removed} == {revised.series, withdrawn.series}
+    assert {(entry["series"], entry["sop"]) for entry in told(log, "released")} == removed
+    proof = run_command("audit", "verify", log, "--dest", dest, "--json")
+    assert (proof.code, proof.json["findings"], proof.json["ledger"]["different"]) == (0, [], 0), proof
+    assert "NEMO-4711" not in log.read_text()
+
+
+def test_a_log_that_was_cut_or_would_lie_in_the_destination_stops_the_run(tmp_path: Path) -> None:
+    dest, log = tmp_path / "dest", tmp_path / "audit.log"
+    with origin_thread(CATALOG) as origin:
+        words = ("pull", "--source", origin.url, "--all", "-o", dest, "--json", "-q")
+        inside = run_command(*words, "--audit-log", dest / "audit.log")
+        assert (inside.code, inside.json["error"], dest.exists()) == (2, "ConfigError", False)
+        assert run_command(*words, "--audit-log", log).code == 0
+        whole = log.read_text().splitlines(keepends=True)
+        log.write_text("".join(whole[:-1]))
+        refused = run_command(*words, "--audit-log", log)
+        assert (refused.code, refused.json["error"]) == (1, "AuditError")
+    alone = run_command("audit", "verify", log, "--json")
+    assert (alone.code, alone.json["state"]) == (0, "complete")
+    by_ledger = run_command("audit", "verify", log, "--dest", dest)
+    assert (by_ledger.code, "remembers is in none of these logs" in by_ledger.stdout) == (3, True)
+    head = json.loads(whole[-1])["sha256"]
+    assert run_command("audit", "verify", log, "--head", head).code == 3
+    log.write_text("".join(whole))
+    found = run_command("audit", "verify", log, "--head", head)
+    assert (found.code, head in found.stdout) == (0, True)
