@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from support.crash_tasks import bucket, destinations, dicomweb, shards
+from support.crash_tasks import adoption, bucket, destinations, dicomweb, shards
 from support.crashes import Task
 from support.disk import LOCAL, NETWORK, open_disk
 from support.siege import Moments, Siege
@@ -59,6 +59,15 @@ MERGE: Final = (
     ("rename index", 1),
     ("rmdir", 4),
 )
+ADOPT: Final = (
+    ("link brought", 40),
+    ("write journal", 60),
+    ("rename brought", 40),
+    ("fsync folder", 8),
+    ("unlink instance", 40),
+    ("write journal", 100),
+    ("rename index", 1),
+)
 
 
 # Where the ledger has no WAL, a commit ends with the removal of its journal.
@@ -82,6 +91,7 @@ NO_WAL: Final = (
         (bucket, LOCAL, OBJECTS, 4),
         (shards, LOCAL, MERGE, 3),
         (destinations, LOCAL, MERGE, 3),
+        (adoption, LOCAL, ADOPT, 4),
     ],
 )
 @pytest.mark.timeout(300 + 40 * KILLS)

@@ -1,4 +1,4 @@
-"""What is tried where crashes come: a DICOMweb server and a lock, a bucket with a large object, and merging."""
+"""What is tried where crashes come: a DICOMweb server and a lock, a bucket with a large object, merging, adopting."""
 
 import shutil
 from collections.abc import Iterator
@@ -126,3 +126,49 @@ def _pull_shards(folder: Path, *, apart: bool) -> Merging:
             part: list[Word] = ["--shard", f"{number}/2", "-o", folder / "pulled" / name]
             assert run_command("pull", manifest, "--source", origin.url, *part).code == 0
     return Merging(folder / "pulled", apart, expected_tree(catalog))
+
+
+@dataclass(frozen=True, slots=True)
+class Adopting:
+    """The task of moving what somebody else brought into a destination.
+
+    Attributes:
+        manifest: of all that is wanted.
+        good, requests: as `Task` has it; nothing is asked for.
+    """
+
+    manifest: Path
+    good: dict[str, bytes]
+    requests: list[Entry] = field(default_factory=list)
+
+    def prepare(self, dest: Path) -> None:
+        """Write the tree, flat and under other names."""
+        tree = dest.with_suffix(".tree")
+        tree.mkdir()
+        for number, content in enumerate(self.good.values()):
+            (tree / f"IM{number:04}.dcm").write_bytes(content)
+
+    def words(self, dest: Path) -> tuple[Word, ...]:
+        """Return the command."""
+        tree = dest.with_suffix(".tree")
+        return ("adopt", tree, self.manifest, "--source", "http://127.0.0.1:9", "--move", "-o", dest, "--json", "-q")
+
+    def asked_again(self, before: Left) -> list[str]:
+        """Return nothing: no server is asked."""
+        return []
+
+    def assert_whole(self, dest: Path, calm: Path) -> None:
+        """Assert that all of it was moved."""
+        assert read_tree(dest) == self.good
+        assert_recorded(dest, self.good)
+        assert read_ledger(dest) == read_ledger(calm)
+        assert read_series_states(dest) == read_series_states(calm)
+        assert read_tree(dest.with_suffix(".tree")) == {}
+
+
+@contextmanager
+def adoption(folder: Path) -> Iterator[Adopting]:
+    """Six series that lie in one folder."""
+    manifest = folder / "cohort.csv"
+    manifest.write_text(manifest_of(made_up_rows(*_COUNTS)), encoding="utf-8")
+    yield Adopting(manifest, expected_tree(made_up_catalog(*_COUNTS)))
