@@ -33,8 +33,8 @@ def write_mirror(dest: Path, *, series: int = 48, failures: int = 260, shard: Sh
         _write_cohorts(ledger, series, failures, shard)
         with ledger.transaction():
             _write_instances(ledger, series)
-            _write_runs(ledger)
             _write_changes(ledger)
+        _write_runs(ledger)
     trash = folder / "trash" / "2026-03-01" / "1.2" / "3.4"
     trash.mkdir(parents=True)
     for number in range(3):
@@ -100,10 +100,11 @@ def _write_runs(ledger: Ledger) -> None:
         day = f"2026-03-{number + 1:02}"
         run_id = ledger.begin_run("sync", f"{day}T02:00:00+00:00")
         size_bytes = 0
-        for step in range(1, 121):
-            size_bytes += int(9e8 * (1.2 + math.sin(step / 9 + number)) * (0.2 if step in range(60, 72) else 1))
-            sample = (run_id, step * 10.0, step * 90, size_bytes)
-            ledger._db.execute("INSERT INTO sample VALUES (?, ?, ?, ?)", sample)
+        with ledger.transaction():
+            for step in range(1, 121):
+                size_bytes += int(9e8 * (1.2 + math.sin(step / 9 + number)) * (0.2 if step in range(60, 72) else 1))
+                sample = (run_id, step * 10.0, step * 90, size_bytes)
+                ledger._db.execute("INSERT INTO sample VALUES (?, ?, ?, ?)", sample)
         tally = {"instances_landed": 120 * 90, "bytes_landed": size_bytes, "retries": 3, "throttled": 1,
                  "requests": 5_000, "bytes_discarded": 1_000_000, "series_added": 9 - number,
                  "series_revised": number}  # fmt: skip
