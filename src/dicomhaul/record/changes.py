@@ -235,18 +235,7 @@ def _touch(ledger: Ledger, series_id: int, changes: Sequence[Change], *, keep: b
     leaving = here.intersection(deleted)
     ledger.withdraw_instances(series_id, deleted, _DELETED, agreed=False)
     for sop in current:
-        db.execute(
-            # What is known of its file stays: should it be deleted before it has come anew, that file leaves.
-            "INSERT INTO instance (series_id, sop, state) VALUES (?, ?, 0) ON CONFLICT (series_id, sop) DO UPDATE SET "
-            "state = 0, reason = ?",
-            (series_id, sop, _CHANGED),
-        )
-        # What was about to leave under this name is written over.
-        db.execute(
-            "DELETE FROM outgoing WHERE after IS NULL AND lies IS NULL AND sop = ? AND (series, study) = "
-            "(SELECT series, study FROM series WHERE id = ?)",
-            (sop, series_id),
-        )
+        _want_anew(ledger, series_id, sop)
     db.execute("DELETE FROM partial WHERE series_id = ?", (series_id,))
     # Where nothing is left of it, it comes as a whole; else its inventory tells what is missing, and too much.
     db.execute(
@@ -258,6 +247,30 @@ def _touch(ledger: Ledger, series_id: int, changes: Sequence[Change], *, keep: b
         "UPDATE member SET expected = NULL WHERE cohort_id IN (SELECT id FROM cohort) AND series_id = ?", (series_id,)
     )
     return len(current), len(leaving)
+
+
+def _want_anew(ledger: Ledger, series_id: int, sop: str) -> None:
+    """Want an instance, whatever lies under its name: that is written over.
+
+    What is known of that file stays known: should the instance be deleted before it has come, the file leaves.
+    """
+    db = ledger._db  # noqa: SLF001 - as above
+    there = (
+        "FROM outgoing o JOIN series s ON s.id = :series_id AND s.series = o.series AND s.study = o.study "
+        "WHERE o.after IS NULL AND o.lies IS NULL AND o.sop = :sop"
+    )
+    values = {"series_id": series_id, "sop": sop, "reason": _CHANGED}
+    db.execute(
+        "INSERT OR IGNORE INTO instance (series_id, sop, size_bytes, xxh3, state, checked, stem) "
+        f"SELECT :series_id, :sop, o.size_bytes, o.xxh3, 0, o.checked, o.stem {there}",
+        values,
+    )
+    db.execute(f"DELETE FROM outgoing WHERE id IN (SELECT o.id {there})", values)  # noqa: S608 - likewise
+    db.execute(
+        "INSERT INTO instance (series_id, sop, state) VALUES (:series_id, :sop, 0) "
+        "ON CONFLICT (series_id, sop) DO UPDATE SET state = 0, reason = :reason",
+        values,
+    )
 
 
 def _drop(ledger: Ledger, cohort_id: int, names: Iterable[Name], following: Following) -> int:

@@ -121,6 +121,8 @@ def test_what_is_stored_again_before_it_left_is_written_over(mirror: Mirror) -> 
     mirror.tell((6, "current", "1.1", "a"))
     assert mirror.leaving == []
     assert mirror.states["a"] == 0
+    mirror.tell((7, "deleted", "1.1", "a"))  # and its file is there still
+    assert mirror.leaving == ["a"]
 
 
 def test_a_file_whose_new_version_never_came_leaves_too(mirror: Mirror) -> None:
