@@ -13,7 +13,7 @@ A *slot* is a moment of the schedule. `covered` is the last slot that is done wi
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import PurePath
 
 from dicomhaul.daemon.schedule import Schedule
 
@@ -32,11 +32,11 @@ class TimedJob:
     """
 
     name: str
-    file: Path
-    destination: Path
+    file: PurePath
+    destination: PurePath
     schedule: Schedule
     max_age_s: float | None = None
-    metrics: Path | None = None
+    metrics: PurePath | None = None
 
 
 @dataclass(frozen=True, slots=True)

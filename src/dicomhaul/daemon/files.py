@@ -6,7 +6,7 @@ A file that was right when it was read last, and is wrong now, goes on as it was
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from dicomhaul.daemon.decide import TimedJob
 from dicomhaul.daemon.schedule import schedule_of
@@ -27,7 +27,7 @@ class Found:
 
     jobs: tuple[TimedJob, ...]
     unscheduled: tuple[str, ...] = ()
-    errors: Mapping[Path, tuple[str, ...]] = field(default_factory=dict)
+    errors: Mapping[PurePath, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_timed_jobs(places: Iterable[Path], before: Sequence[TimedJob] = ()) -> Found:
@@ -39,7 +39,7 @@ def read_timed_jobs(places: Iterable[Path], before: Sequence[TimedJob] = ()) -> 
     if not files:
         raise ConfigError(f"there is no job file (*{ENDING})")
     read: list[tuple[Path, Job]] = []
-    errors: dict[Path, tuple[str, ...]] = {}
+    errors: dict[PurePath, tuple[str, ...]] = {}
     for file in files:
         job, wrong = examine_job(file)
         if job is None:

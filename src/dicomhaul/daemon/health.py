@@ -6,7 +6,7 @@ its last success longer ago.
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from dicomhaul.daemon.decide import State, TimedJob, overdue_s
@@ -15,7 +15,7 @@ LOOP_S = 90.0  # three looks
 
 
 def health(
-    now: float, *, jobs: Sequence[TimedJob], state: State, idle_s: float, errors: Mapping[Path, tuple[str, ...]]
+    now: float, *, jobs: Sequence[TimedJob], state: State, idle_s: float, errors: Mapping[PurePath, tuple[str, ...]]
 ) -> tuple[bool, dict[str, Any]]:
     """Return whether all is well, and the object that says so: job by job, times in RFC 3339, UTC; null: never."""
     table: dict[str, Any] = {}

@@ -130,11 +130,12 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[s
         max_line_size=_HEAD_BYTES,
         max_headers=64,
         handle_signals=False,
+        shutdown_timeout=1.0,
     )
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, host, port, shutdown_timeout=1.0).start()
+            await web.TCPSite(runner, host, port).start()
         except OSError as error:
             raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}; see --listen") from None
         address = runner.addresses[0]

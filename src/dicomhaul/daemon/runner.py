@@ -79,8 +79,8 @@ class Processes:
             code = await process.wait()
         finally:
             self._running.discard(process)
-        # Without a result it was killed itself; what it ran may go on and keeps the lock until it ends.
-        return self.how_ended(run) or Ended(code or 1, interrupted=False, ended_at=self._now())
+        # Without a result it was killed itself: by us, before it listened; else what it ran may go on, with the lock.
+        return self.how_ended(run) or Ended(code or 1, interrupted=self._stopping, ended_at=self._now())
 
     def how_ended(self, run: Begun) -> Ended | None:
         """See `Runner.how_ended`."""

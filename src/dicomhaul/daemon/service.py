@@ -105,7 +105,7 @@ class Service:
 
 def metrics_of(job: TimedJob, store: Store) -> Path:
     """Return the textfile of a job's runs: its own, or one in the daemon's folder."""
-    return job.metrics or store.metrics / f"{job.name}.prom"
+    return store.metrics / f"{job.name}.prom" if job.metrics is None else Path(job.metrics)
 
 
 def command_of(job: TimedJob, store: Store, form: Literal["text", "json"]) -> list[str]:

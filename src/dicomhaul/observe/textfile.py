@@ -119,10 +119,14 @@ class MetricsFile:
         with anyio.CancelScope(shield=True):
             await self._try()
 
+    async def write_now(self) -> None:
+        """Write how the run stands."""
+        await self._try(vitals=False)
+
     async def _go_on(self) -> None:
         while True:
             await self._clock.sleep(EACH_S)
-            await self._try(vitals=False)
+            await self.write_now()
 
     async def _try(self, *, vitals: bool = True) -> None:
         self._look()

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import anyio
 import pytest
@@ -42,7 +42,7 @@ class World:
     saved: State | None = None
     results: dict[str, Ended] = field(default_factory=dict)
     made: dict[str, list[Made]] = field(default_factory=dict)
-    busy: set[Path] = field(default_factory=set)
+    busy: set[PurePath] = field(default_factory=set)
     interrupted: int = 0
     steps_left: float = float("inf")  # until the daemon is killed
 

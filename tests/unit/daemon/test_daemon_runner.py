@@ -1,0 +1,44 @@
+"""Runs as processes: stopped whenever that is, a run is either made or made again."""
+
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from dicomhaul.daemon.decide import Begun, TimedJob
+from dicomhaul.daemon.runner import Processes
+from dicomhaul.daemon.schedule import schedule_of
+
+JOB = TimedJob("job", Path("/jobs/job.toml"), Path("/data"), schedule_of("0 2 * * *"))
+RUN = Begun("run", 1.0, 2.0, "/data")
+
+
+def runner(folder: Path, script: str) -> Processes:
+    return Processes(folder, command=lambda _: [sys.executable, "-c", script], form="text", clock_now=lambda: 9.0)
+
+
+@pytest.mark.anyio
+async def test_a_run_that_ends_by_itself(tmp_path: Path) -> None:
+    processes = runner(tmp_path, "raise SystemExit(4)")
+    how = await processes.run(JOB, RUN)
+    assert (how.code, how.interrupted) == (4, False)
+    assert processes.how_ended(RUN) == how
+    processes.forget(["run"])
+    assert processes.how_ended(RUN) == how
+    processes.forget([])
+    assert processes.how_ended(RUN) is None
+
+
+@pytest.mark.anyio
+async def test_a_run_that_is_stopped_before_it_has_begun_was_interrupted(tmp_path: Path) -> None:
+    processes = runner(tmp_path, "import time; time.sleep(60)")
+    processes.stop()
+    with anyio.fail_after(60):
+        assert (await processes.run(JOB, RUN)).interrupted
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"code": 0}', '{"code": "0", "interrupted": false, "ended_at": 1}'])
+def test_a_record_of_an_end_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    assert runner(tmp_path, "").how_ended(RUN) is None
