@@ -237,7 +237,7 @@ def read_figures(dest: Path, state_dir: Path | None = None, shard: Shard | None 
                 ),
                 leaving=tuple(row._replace(reason=_line(row.reason)) for row in account.leaving(_ROWS)),
                 swaps=account.swaps(),
-                kept=account.kept(),
+                kept=sums.kept,
                 trash=trash,
                 trash_is_all=trash_is_all,
                 feeds=tuple(
@@ -256,14 +256,17 @@ class _Sums:
         }
         total = [0] * 5
         self.proofs: dict[str, int] = {}
+        self.kept = 0
         expected = 0
         is_stated = True
         for row in rows:
-            complete, failed = row.series * (row.state == State.LANDED), row.series * (row.state == State.FAILED)
-            some = (row.series, complete, failed, row.instances, row.size_bytes)
+            wanted = 0 if row.is_kept else row.series  # what is kept is there, and not asked for
+            complete, failed = wanted * (row.state == State.LANDED), wanted * (row.state == State.FAILED)
+            some = (wanted, complete, failed, row.instances, row.size_bytes)
             _add(total, some)
-            expected += row.expected
-            is_stated &= row.is_stated
+            self.kept += row.series - wanted
+            expected += 0 if row.is_kept else row.expected
+            is_stated &= row.is_stated or row.is_kept
             if complete and row.proof is not None:
                 self.proofs[row.proof] = self.proofs.get(row.proof, 0) + complete
             for name, groups in self._groups.items():

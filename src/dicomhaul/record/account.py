@@ -19,7 +19,7 @@ _REASONS: Final = 10_000  # distinct ones that are read
 _TALLIED: Final = ("instances_landed", "bytes_landed", "bytes_discarded", "requests", "retries", "throttled")
 
 
-_KEYS: Final = "s.collection, s.modality, s.license, s.came_by, s.proof, s.state"
+_KEYS: Final = "s.collection, s.modality, s.license, s.came_by, s.proof, s.state, s.kept"
 _WANTED: Final = (
     "CASE WHEN s.whole THEN s.expected ELSE (SELECT count(*) FROM instance WHERE series_id = s.id) END AS expected, "
     "s.whole AND s.expected IS NULL AS unstated"
@@ -27,12 +27,12 @@ _WANTED: Final = (
 # Instances lie in the order of their series, so adding them up first needs no sorting: two seconds for a million
 # series instead of four. Complete series of which nothing is there are not in either half, unless they are empty.
 _SHARES: Final = (
-    "SELECT collection, modality, license, came_by, proof, state, count(*), sum(n), sum(size), "  # noqa: S608 - our own words
+    "SELECT collection, modality, license, came_by, proof, state, kept, count(*), sum(n), sum(size), "  # noqa: S608 - our own words
     "coalesce(sum(expected), 0), sum(unstated) = 0 FROM ("
     f"SELECT {_KEYS}, i.n, i.size, {_WANTED} FROM (SELECT series_id, count(*) AS n, sum(size_bytes) AS size "
     "FROM instance WHERE state = 1 GROUP BY series_id) i CROSS JOIN series s ON s.id = i.series_id UNION ALL "
     f"SELECT {_KEYS}, 0, 0, {_WANTED} FROM series s WHERE (s.state <> 1 OR s.expected = 0) "
-    "AND NOT EXISTS (SELECT 1 FROM instance i WHERE i.series_id = s.id AND i.state = 1)) GROUP BY 1, 2, 3, 4, 5, 6"
+    "AND NOT EXISTS (SELECT 1 FROM instance i WHERE i.series_id = s.id AND i.state = 1)) GROUP BY 1, 2, 3, 4, 5, 6, 7"
 )
 
 
@@ -45,6 +45,7 @@ class ShareRow(NamedTuple):
     came_by: str | None
     proof: str | None
     state: State
+    is_kept: bool  # no cohort wants them any more, and what is there of them stays
     series: int
     instances: int
     size_bytes: int
@@ -131,8 +132,8 @@ class Account:
         found = 0
         with guard(self._path):
             for row in self._db.execute(_SHARES):
-                found += row[6]
-                yield ShareRow._make((*row[:5], State(row[5]), *row[6:10], bool(row[10])))
+                found += row[7]
+                yield ShareRow._make((*row[:5], State(row[5]), bool(row[6]), *row[7:11], bool(row[11])))
         if found != wanted:
             raise LedgerError(f"the ledger {self._path} is damaged: some of what it recorded is gone")
 
@@ -163,8 +164,8 @@ class Account:
             return self._db.execute(
                 "SELECT reason, sum(n) FROM ("
                 "SELECT coalesce(i.reason, s.reason, '') AS reason, count(*) AS n FROM series s "
-                "LEFT JOIN instance i ON i.series_id = s.id AND i.state = 2 WHERE s.state = 2 GROUP BY 1 UNION ALL "
-                "SELECT coalesce(json_extract(value, '$[3]'), ''), count(*) FROM cohort, json_each(cohort.missing) "
+                "LEFT JOIN instance i ON i.series_id = s.id AND i.state = 2 WHERE s.state = 2 AND NOT s.kept GROUP BY 1 "
+                "UNION ALL SELECT coalesce(json_extract(value, '$[3]'), ''), count(*) FROM cohort, json_each(cohort.missing) "
                 "GROUP BY 1) GROUP BY reason ORDER BY 2 DESC, 1 LIMIT ?",
                 (_REASONS,),
             ).fetchall()
@@ -174,7 +175,7 @@ class Account:
         with guard(self._path):
             rows = self._db.execute(
                 "SELECT s.study, s.series, i.sop, coalesce(i.reason, s.reason, '') FROM series s "
-                "LEFT JOIN instance i ON i.series_id = s.id AND i.state = 2 WHERE s.state = 2 UNION ALL "
+                "LEFT JOIN instance i ON i.series_id = s.id AND i.state = 2 WHERE s.state = 2 AND NOT s.kept UNION ALL "
                 "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), "
                 "coalesce(json_extract(value, '$[3]'), '') FROM cohort, json_each(cohort.missing) LIMIT ?",
                 (most,),
@@ -225,10 +226,6 @@ class Account:
                 (most,),
             )
             return [LeavingRow(reason, bool(waits), count, size) for reason, waits, count, size in rows]
-
-    def kept(self) -> int:
-        """Count the series that no cohort wants any more, and that stay."""
-        return int(self._one("SELECT count(*) FROM series WHERE kept")[0])
 
     def swaps(self) -> int:
         """Count the series whose new revision is still landing beside the old one."""

@@ -39,8 +39,16 @@ def _change(dest: Path, *statements: str) -> None:
         db.commit()
 
 
-def test_totals_are_those_that_status_counts(mirror: Path) -> None:
+@pytest.mark.parametrize("kept", [0, 1, 4], ids=["all are wanted", "one is kept", "some are kept"])
+def test_totals_are_those_that_status_counts(tmp_path: Path, kept: int) -> None:
+    mirror = tmp_path / "data"
+    write_mirror(mirror)
+    chosen = f"(SELECT id FROM series WHERE state = 1 ORDER BY id LIMIT {kept})"
+    _change(
+        mirror, f"UPDATE series SET kept = 1 WHERE id IN {chosen}", f"DELETE FROM member WHERE series_id IN {chosen}"
+    )
     figures = _figures(mirror)
+    assert figures.kept == kept
     with closing(Ledger.open(mirror / ".dicomhaul" / "ledger.sqlite3", read_only=True)) as ledger:
         standing = ledger.standing()
         failures = list(ledger.iter_failures(*(cohort.id for cohort in ledger.cohorts())))
