@@ -8,6 +8,7 @@ from support.destination import read_tree
 from support.idc_origins import idc_manifest, idc_rows, idc_thread, write_profiles
 from support.made_up import made_up_rows
 from support.origin_process import origin_thread
+from support.orthanc import Orthanc
 
 ROWS = made_up_rows(3, 3, 3, 2, series_a_study=1)
 
@@ -100,3 +101,25 @@ def test_where_nothing_was_pulled_there_is_nothing_to_compare(tmp_path: Path) ->
     assert ended.code == 1
     assert "nothing was pulled here" in ended.complaint
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cohort_is_compared_where_the_destination_came_from(tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    with origin_thread(synthetic_catalog(ROWS)) as origin:
+        assert run_command("pull", "--source", origin.url, "--study", ROWS[0].study, "-o", dest).code == 0
+        some = run_command("check", dest, "--study", f"{ROWS[0].study},{ROWS[1].study}", "--json")
+        assert (some.code, totals(some)) == (3, (3, 3, 0, 0, 0))
+        whole = run_command("check", dest, "--json")
+        assert (whole.code, totals(whole)) == (0, (3, 0, 0, 0, 0))
+
+
+def test_a_real_server_has_what_was_pulled(orthanc: Orthanc, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    never = len(orthanc.ambiguous)  # listed, and not to be had
+    assert run_command("pull", "--source", orthanc.url, "--all", "-o", dest).code == 3
+    count = len(read_tree(dest))
+    same = run_command("check", dest, "--json")
+    assert totals(same) == (count, never, 0, 0, 0)
+    (dest / min(read_tree(dest))).unlink()
+    less = run_command("check", dest, "--json")
+    assert totals(less) == (count - 1, never + 1, 0, 0, 0)

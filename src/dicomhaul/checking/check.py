@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 CheckState = Literal["equal", "different", "paused", "interrupted"]
 
 _BATCH: Final = 32  # series that are looked at before they are handed on
+_BATCH_INSTANCES: Final = 10_000
 _MOST_TASKS: Final = 64
 _LEDGER: Final = "ledger.sqlite3"
 
@@ -283,7 +284,7 @@ class _Check:
     async def _hand_on(self, today: Ledger, send: MemoryObjectSendStream[_Task]) -> None:
         tasks = self._tasks(today)
         async with send:
-            while batch := await anyio.to_thread.run_sync(lambda: list(islice(tasks, _BATCH))):
+            while batch := await anyio.to_thread.run_sync(_few, tasks):
                 for task in batch:
                     await send.send(task)
 
@@ -384,6 +385,18 @@ class _Check:
             self._first_error,
             tuple(self._notes),
         )
+
+
+def _few(tasks: Iterator[_Task]) -> list[_Task]:
+    """Take some series, of which all together have few instances, or one that has many."""
+    taken: list[_Task] = []
+    instances = 0
+    for task in tasks:
+        taken.append(task)
+        instances += len(task.here)
+        if len(taken) >= _BATCH or instances >= _BATCH_INSTANCES:
+            break
+    return taken
 
 
 class _Routes:
