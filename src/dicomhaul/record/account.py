@@ -164,8 +164,9 @@ class Account:
             return self._db.execute(
                 "SELECT reason, sum(n) FROM ("
                 "SELECT coalesce(i.reason, s.reason, '') AS reason, count(*) AS n FROM series s "
-                "LEFT JOIN instance i ON i.series_id = s.id AND i.state = 2 WHERE s.state = 2 AND NOT s.kept GROUP BY 1 "
-                "UNION ALL SELECT coalesce(json_extract(value, '$[3]'), ''), count(*) FROM cohort, json_each(cohort.missing) "
+                "LEFT JOIN instance i ON i.series_id = s.id AND i.state = 2 WHERE s.state = 2 AND NOT s.kept "
+                "GROUP BY 1 UNION ALL "
+                "SELECT coalesce(json_extract(value, '$[3]'), ''), count(*) FROM cohort, json_each(cohort.missing) "
                 "GROUP BY 1) GROUP BY reason ORDER BY 2 DESC, 1 LIMIT ?",
                 (_REASONS,),
             ).fetchall()
