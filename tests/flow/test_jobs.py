@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dicomhaul.origin import Rule, Stall, Status
+from dicomhaul.origin import LivingArchive, Rule, Stall, Status
 from support.command import Ended, Word, run_command, start_command, wait_until
 from support.destination import expected_tree, read_tree
 from support.made_up import made_up_catalog, made_up_rows, manifest_of
@@ -202,6 +202,40 @@ def test_a_webhook_that_fails_changes_nothing_and_its_secret_is_in_no_line(folde
     assert SECRET not in ended.stdout + ended.stderr + (folder / "log.txt").read_text(encoding="utf-8")
 
 
+def test_a_job_that_syncs_runs_its_command_for_what_changed_once_it_is_in_its_place(folder: Path) -> None:
+    archive = LivingArchive()
+    for series in ("1.2.1.1", "1.2.1.2"):
+        for index in (1, 2, 3):
+            archive.store("1.2.1", series, index)
+    script(folder, 'echo "$1 $(ls "$2" | wc -l)" >> "$OUT/seen"')
+    seen = folder / "out" / "seen"
+    with (
+        origin_thread(archive, style="dcm4chee", base_path="/dicom-web") as origin,
+        webhook_receiver() as receiver,
+    ):
+        job = folder / "job" / "sync.toml"
+        job.write_text(
+            f'[source]\nurl = "{origin.url}"\n[cohort]\nall = true\n[destination]\npath = "../dest"\n'
+            "[sync]\nreconcile = 0\n"
+            f'[notify]\nwebhook = "{receiver.url}"\n'
+            f'on_series = "env OUT={folder}/out {folder}/job/hook {{series}} {{folder}}"\n',
+            encoding="utf-8",
+        )
+        assert_well(run_command("run", job, "--json"))
+        assert sorted(seen.read_text(encoding="utf-8").split("\n")) == ["", "1.2.1.1 3", "1.2.1.2 3"]
+        seen.unlink()
+        archive.store("1.2.1", "1.2.1.2", 4)
+        assert_well(run_command("run", job, "--json"))
+        assert seen.read_text(encoding="utf-8") == "1.2.1.2 4\n"
+        assert receiver.messages == []
+        for index in (1, 2, 3):
+            archive.remove("1.2.1", "1.2.1.1", index)
+        refused = run_command("run", job, "--json")
+    assert (refused.code, refused.json["error"]) == (1, "SyncRefused")
+    assert len(read_tree(folder / "dest")) == 7
+    assert [(each["job"], each["error"]) for each in receiver.messages] == [("sync", "SyncRefused")]
+
+
 def test_check_says_what_jobs_would_do_and_all_that_is_wrong(folder: Path) -> None:
     good = write_job(folder, "http://localhost:1/x", f'[notify]\nwebhook = "https://there.example/{SECRET}"\n')
     bad = folder / "job" / "bad.toml"
@@ -217,6 +251,10 @@ def test_check_says_what_jobs_would_do_and_all_that_is_wrong(folder: Path) -> No
         "5: destination.pth: there is no such field",
     ]
     assert run_command("run", "--check", good).code == 0
+    never = folder / "job" / "never.toml"
+    never.write_text(f"{good.read_text(encoding='utf-8')}[schedule]\ncron = '0 0 31 2 *'\n", encoding="utf-8")
+    ended = run_command("run", "--check", never)
+    assert (ended.code, "never.toml: schedule: " in ended.stderr) == (2, True)
     both = run_command("run", good, bad)
     assert (both.code, both.complaint) == (2, "3 errors in job files")
     assert not (folder / "dest").exists()

@@ -57,6 +57,7 @@ def run_job(
     found = [examine_job(file) for file in files]
     errors = [error for _, wrong in found for error in wrong]
     jobs = [job for job, _ in found if job is not None]
+    errors += [error for job in jobs for error in _never(job)]
     if check:
         _show(jobs, errors, as_json=as_json)
     for error in errors:
@@ -102,6 +103,19 @@ def _run(job: "Job", watching: Watching, *, hooks: bool, as_json: bool) -> None:
 
     report, signalled = run_async(body)
     leave(report, signalled, commands=haul.commands, as_json=as_json, more={"job": job.name})
+
+
+def _never(job: "Job") -> list[str]:
+    """What the daemon would say of a schedule that no field of it shows to be wrong, such as 31 February."""
+    if job.schedule is None:
+        return []
+    from dicomhaul.daemon.schedule import schedule_of  # noqa: PLC0415 - as above
+
+    try:
+        schedule_of(job.schedule.cron, job.schedule.timezone, job.schedule.jitter_s)
+    except ConfigError as error:
+        return [f"{job.file}: schedule: {error}"]
+    return []
 
 
 def _count(errors: list[str]) -> str:

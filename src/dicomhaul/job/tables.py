@@ -94,6 +94,9 @@ def _command(text: str) -> str:
 Size = Annotated[int, _read(parse_size, numbers=True)]
 Quota = Annotated[int, _read(lambda text: parse_size(text.removesuffix("/day")), numbers=True)]
 Seconds = Annotated[float, _read(parse_duration_s, numbers=True)]
+SecondsOrNone = Annotated[
+    float, _read(lambda text: 0.0 if text.strip() == "0" else parse_duration_s(text), numbers=True)
+]
 Bandwidth = Annotated[Timetable, _read(parse_timetable, numbers=True)]
 Part = Annotated[Shard, _read(parse_shard)]
 FilePath = Annotated[str, _read(_path)]
@@ -201,7 +204,7 @@ class SyncTable(Table):
 
     trash_days: Annotated[int, Field(ge=0)] = SyncOptions().trash_days
     keep_withdrawn: bool = False
-    reconcile: Seconds | None = None
+    reconcile: SecondsOrNone | None = None  # 0: each time
     look_back: Annotated[int, Field(ge=0)] | None = None  # days
 
 
@@ -210,7 +213,7 @@ class ScheduleTable(Table):
 
     cron: Annotated[str, _read(_cron)]
     timezone: Annotated[str, _read(_timezone)] = "UTC"
-    jitter: Seconds = 0.0
+    jitter: SecondsOrNone = 0.0
     max_age: Seconds | None = None  # the daemon calls it overdue when its last success is older
 
 

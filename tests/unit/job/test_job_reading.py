@@ -228,6 +228,11 @@ def test_what_is_wrong_is_told_where_it_stands(tmp_path: Path, text: str, expect
     assert error.startswith(expected)
 
 
+def test_no_time_at_all_is_written_as_0(tmp_path: Path) -> None:
+    job = job_of(tmp_path, f"{LEAST}[sync]\nreconcile = 0\n[schedule]\ncron = '0 2 * * *'\njitter = '0'\n")
+    assert (job.sync.reconcile_s, job.schedule) == (0.0, Schedule("0 2 * * *", "UTC", 0.0))
+
+
 def test_a_source_that_is_none_is_an_error_without_a_line(tmp_path: Path) -> None:
     assert "is neither a URL" in errors_of(tmp_path, f"{LEAST}[source]\nname = 'nowhere'\n")[0]
 
