@@ -248,7 +248,7 @@ class AuditTable(Table):
 
 
 class MetricsTable(Table):
-    """`[metrics]`: as `--metrics-textfile`."""
+    """`[metrics]`: as `--metrics-file`."""
 
     textfile: FilePath
 

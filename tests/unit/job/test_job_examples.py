@@ -32,13 +32,8 @@ def test_there_is_one_for_each_kind_of_source() -> None:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_each_can_be_run_and_means_the_source_that_it_says(name: str, tmp_path: Path) -> None:
-    text = (FOLDER / f"{name}.toml").read_text(encoding="utf-8")
-    known = tmp_path / "known.txt"
-    known.write_text("1.2.3\n", encoding="utf-8")
-    copy = tmp_path / f"{name}.toml"
-    copy.write_text(re.sub(r'(accept_failures = )"[^"]*"', rf'\1"{known}"', text), encoding="utf-8")
-    job, errors = examine_job(copy)
+def test_each_can_be_run_and_means_the_source_that_it_says(name: str) -> None:
+    job, errors = examine_job(FOLDER / f"{name}.toml")
     assert errors == ()
     assert job is not None
     sources = resolve_sources(job.source or "idc", profile=job.profile, location=job.location)
