@@ -97,7 +97,7 @@ def merge(
 
     Raises:
         ConfigError: their layouts differ, shards of the one destination are missing, or it is not said where to.
-        LedgerError: somebody is at work on one of them, or nothing was ever pulled to it.
+        LedgerError: somebody is at work on one of them, nothing was ever pulled to it, or a sync of it has not ended.
         LandingError: the merged destination cannot be written.
     """
     target, parts = _parts([Path(dest) for dest in dests], None if to is None else Path(to), state_dir)
@@ -110,6 +110,7 @@ def merge(
         bringer = Bringer(at.folder, by_stem=at.ledger.names_by_stem)
         united = United()
         if parts:
+            _refuse_unsettled(at, parts, places)
             at.ledger.tell("merge", {"ledgers": _ids(place for _, place in places)})
             united = unite(
                 at.ledger,
@@ -158,6 +159,19 @@ def _parts(dests: Sequence[Path], to: Path | None, state_dir: Path | None) -> tu
             raise LedgerError(f"nothing was ever pulled to {dest}")
         parts |= {(dest.resolve(), shard): _Part(dest, shard) for shard in there}
     return to, list(parts.values())
+
+
+def _refuse_unsettled(at: Destination, parts: Sequence[_Part], places: Sequence[tuple[Folder, Place]]) -> None:
+    """Files that another revision is to replace, or that are to leave, are not carried from one tree to another."""
+    unsettled = [str(at.folder.root)] if at.ledger.unsettled() else []
+    for part, (_, place) in zip(parts, places, strict=True):
+        with closing(Ledger.open(place.ledger, read_only=True)) as ledger:
+            if ledger.unsettled():
+                unsettled.append(str(part))
+    if unsettled:
+        raise LedgerError(
+            f"{unsettled[0]} is in the middle of a sync: let it end first, by the same sync or by `dicomhaul resume`"
+        )
 
 
 def _refuse_a_part(dest: Path, places: Iterable[Place]) -> None:

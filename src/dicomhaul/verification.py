@@ -90,7 +90,7 @@ def verify(
     with closing(Ledger.open(find_place(root, state_dir, shard).ledger, read_only=True)) as ledger:
         ledger.check()
         cohorts = ledger.asked_for()
-        for finding in verify_tree(root, _expected(ledger), checked=checked):
+        for finding in verify_tree(root, _expected(ledger), leaving=ledger.iter_leaving(), checked=checked):
             if shard is not None and finding.problem is Problem.FOREIGN:
                 continue  # another shard's
             findings.append(finding)

@@ -41,7 +41,12 @@ _OPEN_FLAGS: Final = (
 
 
 def verify_tree(
-    dest: Path, expected: Iterable[Expected], *, threads: int | None = None, checked: Checked | None = None
+    dest: Path,
+    expected: Iterable[Expected],
+    *,
+    leaving: Iterable[tuple[str, str]] = (),
+    threads: int | None = None,
+    checked: Checked | None = None,
 ) -> Iterator[Finding]:
     """Check every expected file, then look for foreign ones; yield what is wrong, in the order of `expected`.
 
@@ -49,6 +54,7 @@ def verify_tree(
         dest: the destination.
         expected: what the ledger holds as landed. Rows of one folder should be adjacent, for then it is listed once;
             where several series share a folder, it is listed for each.
+        leaving: folder and name of files that are on their way out: whether there or not, they are no strangers.
         threads: how many read and hash; None: one a core, at most 8.
         checked: totals to add to.
 
@@ -63,6 +69,8 @@ def verify_tree(
     for finding in _check_all(tree, expected, threads or min(8, os.cpu_count() or 1), checked):
         checked.findings += 1
         yield finding
+    for folder, rows in groupby(leaving, key=lambda row: row[0]):
+        tree.note_others(folder, tree.list_folder(folder), {name for _, name in rows})
     for path in tree.iter_foreign():
         checked.findings += 1
         yield Finding(Problem.FOREIGN, path)

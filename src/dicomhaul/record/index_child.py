@@ -31,7 +31,7 @@ def main() -> int:
     sys.meta_path.insert(0, _NoPandas())
     try:
         with closing(Ledger.open(ledger_path, read_only=True)) as ledger:
-            write_index(ledger.iter_files(), index_path)
+            write_index(ledger.iter_seen(), index_path)
     except HaulError as error:
         print(error, file=sys.stderr)  # noqa: T201 - how this process answers
         return 1

@@ -3,7 +3,7 @@
 Runs in a child process (pyarrow is heavy). Memory holds one row group, whatever the number of rows. The file
 appears whole or not at all.
 
-What must not be here: SQL. Rows come from the ledger (`Ledger.iter_files`).
+What must not be here: SQL. Rows come from the ledger (`Ledger.iter_seen`).
 """
 
 import errno

@@ -323,6 +323,33 @@ class LedgerReader:
             for row in rows:
                 yield FileRow._make(row if not by_stem else (*row[:-1], unpack_stem(row[-1])))
 
+    def iter_seen(self) -> Iterator[FileRow]:
+        """Yield the instances that a reader of the tree sees: of a series in the middle of a swap, its old revision."""
+        by_stem = self.names_by_stem()
+        with guard(self.path):
+            swapped = {series_id for (series_id,) in self._db.execute("SELECT series_id FROM swap")}
+            yield from (row for row in self.iter_files() if row.series_id not in swapped)
+            rows = self._db.execute(
+                "SELECT o.after, o.folder, o.sop, o.size_bytes, o.xxh3, o.study, o.series, s.collection, s.patient, "
+                "s.modality, o.revision, s.license, o.checked, o.stem FROM outgoing o "
+                "JOIN series s ON s.id = o.after ORDER BY o.after, o.sop"
+            )
+            for row in rows:
+                yield FileRow._make((*row[:-1], unpack_stem(row[-1]) if by_stem else None))
+
+    def iter_leaving(self) -> Iterator[tuple[str, str]]:
+        """Yield folder and name of the files in the tree that are on their way out."""
+        with guard(self.path):
+            yield from self._db.execute("SELECT folder, file FROM outgoing WHERE lies IS NULL ORDER BY folder, file")
+
+    def unsettled(self) -> bool:
+        """Say whether revisions wait for their place, or files for their way out."""
+        with guard(self.path):
+            (found,) = self._db.execute(
+                "SELECT EXISTS (SELECT 1 FROM swap) OR EXISTS (SELECT 1 FROM outgoing)"
+            ).fetchone()
+        return bool(found)
+
     def keeps(self) -> bool:
         """Say whether something stays that no cohort wants any more."""
         with guard(self.path):

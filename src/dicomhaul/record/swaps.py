@@ -64,8 +64,10 @@ def swap(ledger: Ledger, folder: Folder, due: Sequence[Due]) -> None:
         for each, there in done:
             if there:
                 record_swap(ledger, each)
-    lost = [each.series_id for each, there in done if not there]
-    for series_id in lost:
+    folder.forget()
+    for series_id in [each.series_id for each, there in done if not there]:
+        with ledger.transaction():
+            db.execute("UPDATE swap SET inode = NULL WHERE series_id = ?", (series_id,))
         ledger.plan_again([(series_id, sop) for sop in ledger.known(series_id).landed], _LOST)
 
 

@@ -1,0 +1,269 @@
+"""A revision takes its place: whatever stops it, a reader sees one revision, and the next open ends it well."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xxhash
+
+from dicomhaul.audit.tree import verify_tree
+from dicomhaul.errors import LedgerError
+from dicomhaul.land import exchange
+from dicomhaul.land.folder import check_below
+from dicomhaul.land.trash import purge
+from dicomhaul.land.writer import Staged
+from dicomhaul.model import Proof, State
+from dicomhaul.record.ledger import Ledger
+from dicomhaul.record.recovery import receipt_of, recover
+from dicomhaul.record.removals import remove_outgoing
+from dicomhaul.record.swaps import due_swaps, swap
+from support.fakes import prepared_folder, series_row, write_cohort
+
+PLACE = "2.25.1/1.1"
+OLD = {"4.1": b"old one", "4.2": b"old two"}
+NEW = {"4.1": b"new one", "4.3": b"new three"}
+TODAY = date(2026, 3, 1)
+
+
+class Killed(BaseException):
+    """Nothing that a process could catch."""
+
+
+class Mirror:
+    """A destination whose one series is revised."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folder = prepared_folder(root)
+        self.ledger = Ledger.open(root / ".dicomhaul" / "ledger.sqlite3")
+
+    def plan(self, revision: str, expected: int) -> None:
+        write_cohort(self.ledger, [series_row("1.1", expected=expected, revision=revision)])
+
+    def bring(self, content: dict[str, bytes]) -> None:
+        """Land these instances where the series lands now; it is complete, and has not taken its place yet."""
+        (side,) = (work.folder for state in State for work in self.ledger.iter_series(state))
+        for sop, text in content.items():
+            (self.folder.staging / f"{sop}.part").write_bytes(text)
+            digest = xxhash.xxh3_128_digest(text)
+            part = Staged(1, side, f"{sop}.dcm", sop, len(text), digest, f"{sop}.part")
+            self.folder.move([part])
+            with self.ledger.transaction():
+                self.ledger.add_receipts([receipt_of(part)])
+
+    def complete(self) -> None:
+        with self.ledger.transaction():
+            self.ledger.complete_series(1, Proof.COUNT, None, "bucket")
+
+    def settle(self) -> None:
+        swap(self.ledger, self.folder, due_swaps(self.ledger, self.ledger.take_completed()))
+        remove_outgoing(self.ledger, self.folder, TODAY)
+
+    def reopen(self) -> None:
+        self.ledger.close()
+        self.folder = prepared_folder(self.root)
+        self.ledger = Ledger.open(self.ledger.path)
+        recover(self.ledger, self.folder)
+
+    def seen(self) -> dict[str, bytes]:
+        """What a reader finds in the series' folder."""
+        return {path.stem: path.read_bytes() for path in (self.root / PLACE).iterdir() if path.suffix == ".dcm"}
+
+    def trash(self) -> dict[str, bytes]:
+        place = self.root / ".dicomhaul" / "trash" / TODAY.isoformat() / PLACE
+        return {path.name: path.read_bytes() for path in place.iterdir()} if place.is_dir() else {}
+
+    def beside(self) -> list[str]:
+        place = self.root / ".dicomhaul" / "beside"
+        return sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+
+    def foreign(self) -> list[str]:
+        found = verify_tree(self.root, [], leaving=self.ledger.iter_leaving())
+        known = {f"{row.folder}/{row.file}" for row in self.ledger.iter_files()}
+        return [finding.path for finding in found if finding.path not in known]
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[Mirror]:
+    """A destination that holds a revision, of which another one has come and is complete beside it."""
+    made = Mirror(tmp_path / "mirror")
+    made.plan("a", 2)
+    made.bring(OLD)
+    made.complete()
+    made.settle()
+    assert made.seen() == OLD
+    made.plan("b", 2)
+    made.bring(NEW)
+    assert made.seen() == OLD
+    yield made
+    made.ledger.close()
+
+
+@contextmanager
+def killed_at(patch: pytest.MonkeyPatch, nth: int) -> Iterator[list[str]]:
+    """Let the process die before the n-th step that changes something; yield those that were taken."""
+    steps: list[str] = []
+
+    def counted(name: str, real: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            if len(steps) == nth:
+                raise Killed
+            steps.append(name)
+            return real(*arguments, **named)
+
+        return call
+
+    with patch.context() as here:
+        here.setattr(os, "rename", counted("rename", os.rename))
+        here.setattr(os, "rmdir", counted("rmdir", os.rmdir))
+        here.setattr(exchange, "exchange_names", counted("exchange", exchange.exchange_names))
+        here.setattr(Ledger, "transaction", counted("transaction", Ledger.transaction))
+        yield steps
+
+
+@pytest.mark.parametrize("exchanges", [True, False], ids=["exchange", "two renames"])
+def test_killed_anywhere_it_ends_well(*, exchanges: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not exchanges:
+        monkeypatch.setattr(exchange, "exchange_names", lambda *_: False)
+    done, nth, seen = False, 0, set()
+    while not done:
+        mirror = Mirror(tmp_path / f"{nth}")
+        mirror.plan("a", 2)
+        mirror.bring(OLD)
+        mirror.complete()
+        mirror.settle()
+        (mirror.root / PLACE / "notes.txt").write_text("a reader's own")
+        mirror.plan("b", 2)
+        mirror.bring(NEW)
+        mirror.complete()
+        with killed_at(monkeypatch, nth) as steps:
+            try:
+                mirror.settle()
+                done = True
+            except Killed:
+                pass
+        there = mirror.seen() if (mirror.root / PLACE).is_dir() else {}
+        assert there in ([OLD, NEW] if exchanges else [OLD, NEW, {}]), steps
+        seen.add(frozenset(there))
+        mirror.reopen()
+        remove_outgoing(mirror.ledger, mirror.folder, TODAY)
+        assert mirror.seen() == NEW, steps
+        assert (mirror.root / PLACE / "notes.txt").read_text() == "a reader's own"
+        assert {name.removesuffix(".dcm"): text for name, text in mirror.trash().items()} == OLD, steps
+        assert (mirror.beside(), mirror.foreign()) == ([], [f"{PLACE}/notes.txt"])
+        assert list(mirror.ledger.iter_leaving()) == []
+        assert [row.folder for row in mirror.ledger.iter_files()] == [PLACE] * 2
+        mirror.ledger.close()
+        nth += 1
+    assert {frozenset(OLD), frozenset(NEW)} <= seen
+    assert nth > 8
+
+
+def test_what_leaves_is_no_stranger_before_and_after(mirror: Mirror) -> None:
+    assert mirror.foreign() == []
+    assert sorted(row.sop for row in mirror.ledger.iter_seen()) == sorted(OLD)
+    mirror.complete()
+    swap(mirror.ledger, mirror.folder, due_swaps(mirror.ledger))
+    assert (mirror.seen(), mirror.foreign()) == (NEW, [])
+    assert sorted(row.sop for row in mirror.ledger.iter_seen()) == sorted(NEW)
+
+
+def test_revised_again_before_it_was_complete(mirror: Mirror) -> None:
+    (first,) = mirror.beside()
+    mirror.plan("c", 1)
+    mirror.bring({"4.9": b"newest"})
+    mirror.complete()
+    mirror.settle()
+    assert mirror.seen() == {"4.9": b"newest"}
+    assert {name.removesuffix(".dcm"): text for name, text in mirror.trash().items()} == OLD
+    assert first not in mirror.beside()
+
+
+def test_revised_back_what_lies_there_is_wanted_again(mirror: Mirror) -> None:
+    mirror.plan("a", 2)
+    assert set(mirror.ledger.known(1).landed) == set(OLD)
+    mirror.complete()
+    mirror.settle()
+    assert (mirror.seen(), mirror.trash(), mirror.beside()) == (OLD, {}, [])
+
+
+def test_twice_on_one_day_nothing_in_the_trash_is_replaced(mirror: Mirror) -> None:
+    mirror.complete()
+    mirror.settle()
+    mirror.plan("c", 1)
+    mirror.bring({"4.1": b"newest"})
+    mirror.complete()
+    mirror.settle()
+    assert sorted(mirror.trash().values()) == sorted([*OLD.values(), *NEW.values()])
+
+
+def test_a_folder_that_was_lost_before_its_turn_comes_again(mirror: Mirror) -> None:
+    (side,) = mirror.beside()
+    mirror.complete()
+    for path in (mirror.root / ".dicomhaul" / "beside" / side).iterdir():
+        path.unlink()
+    (mirror.root / ".dicomhaul" / "beside" / side).rmdir()
+    mirror.settle()
+    assert mirror.seen() == OLD
+    assert set(mirror.ledger.known(1).wanted) == set(NEW)
+    mirror.bring(NEW)
+    mirror.complete()
+    mirror.settle()
+    assert mirror.seen() == NEW
+
+
+def test_what_is_gone_already_is_noted(mirror: Mirror) -> None:
+    (mirror.root / PLACE / "4.2.dcm").unlink()
+    mirror.complete()
+    swap(mirror.ledger, mirror.folder, due_swaps(mirror.ledger))
+    removed = remove_outgoing(mirror.ledger, mirror.folder, TODAY)
+    assert (removed.instances, removed.size_bytes, removed.gone) == (1, len(OLD["4.1"]), 1)
+
+
+def test_instances_that_came_back_under_their_name_stay(mirror: Mirror) -> None:
+    mirror.complete()
+    mirror.settle()
+    with mirror.ledger.transaction():
+        mirror.ledger.withdraw_instances(1, ["4.1"], "gone")
+    assert mirror.foreign() == []
+    mirror.bring({"4.1": b"back"})
+    assert remove_outgoing(mirror.ledger, mirror.folder, TODAY).instances == 0
+    assert mirror.seen() == {**NEW, "4.1": b"back"}
+
+
+def test_the_trash_is_emptied_by_the_days_in_its_names(mirror: Mirror) -> None:
+    trash, elsewhere = mirror.root / ".dicomhaul" / "trash", mirror.root / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("x")
+    for name in ("2026-01-29", "2026-01-30", "2026-02-28", "2026-02-30", "mine", "2026-01-01x"):
+        (trash / name / "a").mkdir(parents=True)
+        (trash / name / "a" / "x.dcm").write_text("x")
+    (trash / "2020-01-01").symlink_to(elsewhere)
+    assert purge(mirror.folder, TODAY, 30) == 2
+    assert sorted(path.name for path in trash.iterdir()) == [
+        "2020-01-01",
+        "2026-01-01x",
+        "2026-02-28",
+        "2026-02-30",
+        "mine",
+    ]
+    assert (elsewhere / "precious").exists()
+    assert purge(mirror.folder, TODAY, 0) == 1
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        ".dicomhaul", ".dicomhaul/beside", ".dicomhaul/beside/../x", f".dicomhaul/beside/{'a' * 31}",
+        f".dicomhaul/trash/{'a' * 32}", f".dicomhaul/beside/{'a' * 32}/x", f".DICOMHAUL/beside/{'a' * 32}",
+        f".dicomhaul/shard-0-of-2/beside/{'a' * 32}", f"x/.dicomhaul/beside/../../{'a' * 32}",
+    ],
+)  # fmt: skip
+def test_of_our_own_folders_only_side_folders_hold_series(folder: str) -> None:
+    with pytest.raises(LedgerError):
+        check_below(folder)
+    assert check_below(f".dicomhaul/shard-1-of-2/beside/{'0a' * 16}")
