@@ -34,7 +34,7 @@ from dicomhaul.model import Proof, State, is_identifier
 from dicomhaul.record.bring import new_name
 from dicomhaul.record.keys import pack_stem, unpack_stem
 from dicomhaul.record.ledger import Ledger
-from dicomhaul.record.placing import Came, How, Placer, Taken, remove_unchanged
+from dicomhaul.record.placing import Came, How, Placer, Taken, remove_unchanged, sync_above
 from dicomhaul.record.reader import guard
 from dicomhaul.record.recovery import intent_batch, receipt_of
 
@@ -240,6 +240,8 @@ class Adopter:
         for each in adopted:
             how = came[each.found.path]
             self._count(each, how if self._dry_run else self._placer.clear(each, how))
+        if self._how == "move" and not self._dry_run:
+            sync_above(adopted)
 
     def finish(self) -> None:
         """Record what is left, and complete the series that are proven by what is there."""

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from dicomhaul.durable import sync_folder
 from dicomhaul.errors import NotWritable
 from dicomhaul.land.folder import Folder
 from dicomhaul.land.found import Found, version_of
@@ -126,6 +127,15 @@ class Placer:
             return None
         except OSError as error:
             raise landing_error(error, "bring an instance to the destination") from error
+
+
+def sync_above(batch: Sequence[Taken]) -> None:
+    """Make safe that what was moved has lost its old names. Raises LandingError."""
+    try:
+        for folder in {os.path.dirname(each.found.path) for each in batch}:  # noqa: PTH120 - as it was listed
+            sync_folder(Path(folder))
+    except OSError as error:
+        raise landing_error(error, "sync a folder whose files were moved") from error
 
 
 def remove_unchanged(found: Found) -> None:
