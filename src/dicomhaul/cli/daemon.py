@@ -12,9 +12,7 @@ import typer
 from dicomhaul.cli import shared
 from dicomhaul.errors import ConfigError
 
-JobPlaces = Annotated[
-    list[Path], typer.Argument(metavar="JOBS", help="Folders of job files (*.toml), or job files.", exists=True)
-]
+JobPlaces = Annotated[list[Path], typer.Argument(metavar="JOBS", help="Folders of job files (*.toml), or job files.")]
 ListenOption = Annotated[
     str,
     typer.Option("--listen", metavar="HOST:PORT", help="Where /healthz and /metrics are answered; port 0: any free."),
