@@ -158,14 +158,22 @@ async def test_a_long_feed_comes_in_windows(step: dt.timedelta, monkeypatch: pyt
         assert (max(offsets) <= 600) == bool(step)  # an offset costs the service what it skips
 
 
-async def test_pages_that_stand_the_wrong_way_round() -> None:
+async def test_a_feed_that_stands_the_wrong_way_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(azure_v2, "_CHUNK", 200)
     chronicle = Chronicle()
-    async with following(AzureFeed(chronicle, reverses=True)) as it:
+    async with following(AzureFeed(chronicle, newest_first=True)) as it:
         await it.begin()
         happen(chronicle, 450)
-        assert await it.numbers() == list(range(1, 451))
+        begun = it.position
+        windows = await it.windows()
+        assert sorted(each.number for window in windows for each in window.changes) == list(range(1, 451))
         happen(chronicle, 1)
         assert await it.numbers() == [451]
+        for died_after in range(len(windows)):
+            it.position = windows[died_after].position
+            told = {each.number for window in windows[: died_after + 1] for each in window.changes}
+            assert told | set(await it.numbers()) == set(range(1, 452))
+        assert azure_v2.Position.from_json(windows[0].position).until == azure_v2.Position.from_json(begun).until
 
 
 async def test_windows_have_both_bounds_and_page_by_offset() -> None:

@@ -38,7 +38,7 @@ class AzureFeed:
         version: 1: windows of numbers; 2: windows of time.
         pascal_case: keys as the documentation prints them, instead of as the service sends them.
         ignores_offset: every page is the first.
-        reverses: each page stands the wrong way round.
+        newest_first: entries come from the last to the first.
         status: what every request is answered with; None: what it asks for.
     """
 
@@ -46,7 +46,7 @@ class AzureFeed:
     version: int = 2
     pascal_case: bool = False
     ignores_offset: bool = False
-    reverses: bool = False
+    newest_first: bool = False
     status: int | None = None
 
     @property
@@ -74,11 +74,13 @@ class AzureFeed:
             return web.Response(status=400, text="this feed is asked without metadata")
         if self.ignores_offset:
             offset = 0
+        if self.newest_first:
+            told.reverse()
         if self.version == 1:
             page = [entry for entry in told if offset < entry.number <= offset + limit]
         else:
             page = [entry for entry in told if times[0] <= entry.at < times[1]][offset : offset + limit]
-        return _json([self._entry(entry) for entry in (reversed(page) if self.reverses else page)])
+        return _json([self._entry(entry) for entry in page])
 
     def _entry(self, entry: Happened) -> dict[str, Any]:
         fields = {
