@@ -290,7 +290,7 @@ def _drop(ledger: Ledger, cohort_id: int, names: Iterable[Name], following: Foll
 def _hold_against(ledger: Ledger, following: Following) -> None:
     db = ledger._db  # noqa: SLF001 - as above
     (removing,) = db.execute("SELECT count(*) FROM outgoing WHERE after IS NULL AND NOT agreed").fetchone()
-    (present,) = db.execute("SELECT count(*) FROM instance WHERE state = 1").fetchone()
+    (present,) = db.execute("SELECT count(*) FROM instance WHERE state = 1 OR xxh3 IS NOT NULL").fetchone()
     reason = refusal(removing, present + removing, following.removal)
     if reason is not None:
         raise SyncRefused(reason.replace("nothing was changed", "nothing was removed"))

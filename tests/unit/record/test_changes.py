@@ -138,7 +138,7 @@ def test_more_than_may_leave_is_refused_and_nothing_is_recorded(mirror: Mirror) 
     states = mirror.states
     for limits in (RemovalLimits(instances=1), RemovalLimits(fraction=0.5)):
         for _ in range(2):
-            with pytest.raises(SyncRefused, match="--max-delete 2"):
+            with pytest.raises(SyncRefused, match=r"2 of 3 instances.*--max-delete 2"):
                 mirror.tell((5, "deleted", "1.1", "a"), (6, "deleted", "1.1", "b"), following=Following(limits))
             assert (mirror.states, mirror.leaving, read_cursor(mirror.ledger, FEED)) == (states, [], "before")
     mirror.tell((5, "deleted", "1.1", "a"), following=Following(RemovalLimits(instances=1)))
