@@ -549,7 +549,7 @@ class Run:
             return
         ledger = self._at.ledger
         stale = self._outdated or self._spent().instances_landed > 0 or ledger.meta(_INDEX) == _STALE
-        present = ledger.standing(*self._cohorts).instances_present
+        present = ledger.holds_any()
         if self._error is not None or not (stale or (present and not (self._dest / INDEX_NAME).exists())):
             return
         try:

@@ -99,6 +99,9 @@ class HeldRow(NamedTuple):
     size_bytes: int
 
 
+# By the indexes that find them: a million series that have landed are not looked at. Planning builds these.
+_PLANNED = "series s INDEXED BY series_todo CROSS"
+_FAILED = "series s INDEXED BY series_failed CROSS"
 _MEMBER_COLUMNS = (
     "s.id, s.series, s.study, s.revision, s.bucket, s.collection, s.patient, s.modality, s.license, s.expected, "
     "s.size_bytes, s.whole, s.state, r.names FROM series s JOIN route r ON r.id = s.route"
@@ -177,20 +180,20 @@ class LedgerReader:
         """Add up what a run of this cohort will ask for; less what is there of series that were begun."""
         with guard(self.path):
             series, instances, size = self._db.execute(
-                "SELECT count(*), CASE WHEN count(s.expected) = count(*) THEN sum(s.expected) END, "
+                "SELECT count(*), CASE WHEN count(s.expected) = count(*) THEN sum(s.expected) END, "  # noqa: S608 - our own words
                 "CASE WHEN count(s.size_bytes) = count(*) THEN sum(s.size_bytes) END "
-                "FROM series s JOIN member m ON m.series_id = s.id AND m.cohort_id = ? WHERE s.state = 0",
+                f"FROM {_PLANNED} JOIN member m ON m.series_id = s.id AND m.cohort_id = ? WHERE s.state = 0",
                 (cohort_id,),
             ).fetchone()
             begun, begun_bytes = self._db.execute(
-                "SELECT count(*), coalesce(sum(i.size_bytes), 0) FROM series s "
+                f"SELECT count(*), coalesce(sum(i.size_bytes), 0) FROM {_PLANNED} "  # noqa: S608 - our own words
                 "JOIN member m ON m.series_id = s.id AND m.cohort_id = ? "
                 "JOIN instance i ON i.series_id = s.id AND i.state = 1 WHERE s.state = 0",
                 (cohort_id,),
             ).fetchone()
             (staged_bytes,) = self._db.execute(
-                "SELECT coalesce(sum(p.offset), 0) FROM partial p JOIN series s ON s.id = p.series_id AND s.state = 0 "
-                "JOIN member m ON m.series_id = s.id AND m.cohort_id = ?",
+                "SELECT coalesce(sum(p.offset), 0) FROM partial p CROSS JOIN series s ON s.id = p.series_id AND s.state = 0 "
+                "CROSS JOIN member m ON m.series_id = s.id AND m.cohort_id = ?",
                 (cohort_id,),
             ).fetchone()
         if not series:
@@ -281,12 +284,14 @@ class LedgerReader:
 
     def iter_failures(self, *cohort_ids: int) -> Iterator[Failure]:
         """Yield what failed of some cohorts, each once: instances by name, and series that lack none known by name."""
+        if not cohort_ids:
+            return
         member = f"JOIN {_members(cohort_ids)} m ON m.series_id = s.id"
         with guard(self.path):
             rows = self._db.execute(
-                f"SELECT s.study, s.series, i.sop, coalesce(i.reason, s.reason) FROM series s {member} "  # noqa: S608 - our own words
+                f"SELECT s.study, s.series, i.sop, coalesce(i.reason, s.reason) FROM {_FAILED} {member} "  # noqa: S608 - our own words
                 "JOIN instance i ON i.series_id = s.id AND i.state = 2 WHERE s.state = 2 UNION ALL "
-                f"SELECT s.study, s.series, NULL, s.reason FROM series s {member} WHERE s.state = 2 AND NOT EXISTS "
+                f"SELECT s.study, s.series, NULL, s.reason FROM {_FAILED} {member} WHERE s.state = 2 AND NOT EXISTS "
                 "(SELECT 1 FROM instance i WHERE i.series_id = s.id AND i.state = 2)"
             )
             for study, series, sop, reason in rows:
@@ -348,6 +353,12 @@ class LedgerReader:
             (found,) = self._db.execute(
                 "SELECT EXISTS (SELECT 1 FROM swap) OR EXISTS (SELECT 1 FROM outgoing)"
             ).fetchone()
+        return bool(found)
+
+    def holds_any(self) -> bool:
+        """Say whether any instance has landed here."""
+        with guard(self.path):
+            (found,) = self._db.execute("SELECT EXISTS (SELECT 1 FROM instance WHERE state = 1)").fetchone()
         return bool(found)
 
     def keeps(self) -> bool:
@@ -475,6 +486,8 @@ def _member_from(row: Sequence[Any]) -> MemberRow:
 
 
 def _members(cohort_ids: Sequence[int]) -> str:
+    if len(cohort_ids) == 1:  # needs no grouping, which costs a second of a million series
+        return f"(SELECT series_id, expected FROM member WHERE cohort_id = {int(cohort_ids[0])})"  # noqa: S608 - a number
     numbers = ", ".join(str(int(cohort_id)) for cohort_id in cohort_ids)
     return (
         f"(SELECT series_id, max(expected) AS expected FROM member WHERE cohort_id IN ({numbers}) GROUP BY series_id)"  # noqa: S608 - numbers
