@@ -112,7 +112,7 @@ def play(folder: Path, *, events: int, rounds: int, seed: int) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_mirror_killed_now_and_then_is_the_archive(tmp_path: Path) -> None:
-    play(tmp_path, events=400, rounds=8, seed=3)
+    play(tmp_path, events=300, rounds=6, seed=3)
 
 
 @pytest.mark.long
