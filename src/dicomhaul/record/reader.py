@@ -192,7 +192,8 @@ class LedgerReader:
                 (cohort_id,),
             ).fetchone()
             (staged_bytes,) = self._db.execute(
-                "SELECT coalesce(sum(p.offset), 0) FROM partial p CROSS JOIN series s ON s.id = p.series_id AND s.state = 0 "
+                "SELECT coalesce(sum(p.offset), 0) FROM partial p "
+                "CROSS JOIN series s ON s.id = p.series_id AND s.state = 0 "
                 "CROSS JOIN member m ON m.series_id = s.id AND m.cohort_id = ?",
                 (cohort_id,),
             ).fetchone()

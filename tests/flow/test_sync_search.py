@@ -1,0 +1,70 @@
+"""`sync` of a server that only answers searches: what is fewer there leaves, and an empty answer is never obeyed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dicomhaul.origin import LivingArchive
+from support.destination import read_tree
+from support.origin_process import origin_thread
+from support.quick_command import QuickCommands, quick_commands
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QuickCommands]:
+    with quick_commands(tmp_path_factory.mktemp("commands")) as started:
+        yield started
+
+
+def held(archive: LivingArchive) -> dict[str, bytes]:
+    return {f"{name.study}/{name.series}/{name.sop}.dcm": content for name, content in archive.contents().items()}
+
+
+def filled() -> LivingArchive:
+    archive = LivingArchive()
+    for series in range(3):
+        for index in range(1, 5):
+            archive.store("1.2.0", f"1.2.0.{series}", index)
+    return archive
+
+
+def words(url: str, dest: Path) -> tuple[str, ...]:
+    return ("sync", "--all", "--source", url, "-o", str(dest), "--json", "--reconcile", "0")
+
+
+@pytest.mark.parametrize("style", ["orthanc", "dcm4chee"])
+def test_a_night_on_which_the_server_has_nothing(commands: QuickCommands, tmp_path: Path, style: str) -> None:
+    archive = filled()
+    with origin_thread(archive, style=style) as origin:
+        url = origin.url
+        assert commands.run(*words(url, tmp_path)).code == 0
+        before, good = read_tree(tmp_path), held(archive)
+        assert before == good
+        for series in range(3):
+            for index in range(1, 5):
+                archive.remove("1.2.0", f"1.2.0.{series}", index)
+        for more in ((), ("--max-delete", "1000"), ("--dry-run",)):
+            ended = commands.run(*words(url, tmp_path), *more)
+            assert (ended.code, ended.json["error"]) == (1, "SyncRefused"), ended.stderr
+            assert "never obeyed" in ended.complaint
+            assert read_tree(tmp_path) == before
+        status_now = commands.run("status", str(tmp_path), "--json")
+        assert (status_now.code, status_now.json["series_complete"]) == (0, 3)
+
+
+def test_instances_that_are_gone_leave_by_the_servers_own_list(commands: QuickCommands, tmp_path: Path) -> None:
+    archive = filled()
+    with origin_thread(archive) as origin:
+        assert commands.run(*words(origin.url, tmp_path)).code == 0
+        archive.remove("1.2.0", "1.2.0.1", 2)
+        archive.remove("1.2.0", "1.2.0.2", 1)
+        archive.store("1.2.0", "1.2.0.2", 5)
+        archive.store("1.2.0", "1.2.0.2", 6)
+        refused = commands.run(*words(origin.url, tmp_path))
+        assert (refused.code, refused.json["error"]) == (1, "SyncRefused"), refused.stdout
+        assert set(held(archive)) < set(read_tree(tmp_path))
+        assert commands.run("verify", str(tmp_path), "--json").json["foreign"] == []
+        ended = commands.run(*words(origin.url, tmp_path), "--max-delete", "2")
+        assert (ended.code, ended.json["instances_removed"]) == (0, 2), ended.stderr
+        assert read_tree(tmp_path) == held(archive)
