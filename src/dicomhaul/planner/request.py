@@ -66,10 +66,10 @@ class PlanRequest:
     layout: str
     load: Load | None = None
     present: Path | None = None
-    foreseeing: Foreseeing | None = None
     requests_per_s: float | None = None
     lock: Path | None = None
     quota_bytes: int | None = None
+    foreseeing: Foreseeing | None = None
 
 
 @dataclass(frozen=True, slots=True)
