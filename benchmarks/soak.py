@@ -258,7 +258,10 @@ def main() -> None:
                 if origin.poll() is not None:
                     sys.exit("the origin did not start")
                 time.sleep(0.1)
-            done = subprocess.run([*words, "--haul", str(told), str(root)], stdout=subprocess.PIPE, check=True)
+            # As the command sets it for itself.
+            environ = os.environ | {"MALLOC_ARENA_MAX": "1"}
+            haul = [*words, "--haul", str(told), str(root)]
+            done = subprocess.run(haul, stdout=subprocess.PIPE, check=True, env=environ)
         finally:
             faults = json.loads(origin.communicate()[0] or b"{}")
     finally:
