@@ -70,7 +70,6 @@ HOMES: Final = {
     "google": ("net.auth.google",),
     "google_crc32c": ("land", "origin"),
     "httptools": ("net.direct",),
-    "idc_index": ("cohort",),
     "idc_index_data": ("cohort",),
     "jinja2": ("page",),
     "markupsafe": ("page",),
@@ -78,14 +77,14 @@ HOMES: Final = {
     "pandas": ("hauler", "report"),
     "platformdirs": ("cohort",),
     "prometheus_client": ("observe.metrics",),
-    "psutil": ("record.place", "demo"),
+    "psutil": ("record.place",),
     "pyarrow": ("record.index_parquet", "report"),
     "pydantic": ("cohort.lock", "config", "daemon", "job", "page", "planner", "profile", "origin"),
     "pydantic_core": ("job",),
     "pydicom": ("origin", "audit.deep"),
-    "rich": ("observe", "cli"),
+    "rich": ("observe",),
     "tenacity": ("net.retry",),
-    "tomlkit": ("doctor", "job"),
+    "tomlkit": ("doctor",),
     "trustme": ("origin",),
     "typer": ("cli",),
     "xxhash": ("land", "record", "audit"),
@@ -214,6 +213,16 @@ def test_each_library_has_its_home() -> None:
         if not is_in(each.importer, HOMES[each.package]):
             wrong.append(f"{each.importer} imports {each.imported}")
     assert wrong == []
+    for package, homes in HOMES.items():
+        for home in homes:
+            used = any(each.package == package and is_in(each.importer, (home,)) for each in IMPORTS)
+            assert used, f"nothing in {home} imports {package}"
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """Pytest collects only one of them."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert [name for name in names if names.count(name) > 1] == []
 
 
 def test_what_is_slow_to_load_is_loaded_where_it_is_used() -> None:
