@@ -1,5 +1,6 @@
 """Jobs as files, commands for each series, and webhooks, as a user and a scheduler run them."""
 
+import json
 import os
 import signal
 import stat
@@ -202,26 +203,34 @@ def test_a_webhook_that_fails_changes_nothing_and_its_secret_is_in_no_line(folde
     assert SECRET not in ended.stdout + ended.stderr + (folder / "log.txt").read_text(encoding="utf-8")
 
 
-def test_a_job_that_syncs_runs_its_command_for_what_changed_once_it_is_in_its_place(folder: Path) -> None:
+def test_a_job_that_syncs_does_all_that_its_file_says(folder: Path) -> None:
     archive = LivingArchive()
     for series in ("1.2.1.1", "1.2.1.2"):
         for index in (1, 2, 3):
             archive.store("1.2.1", series, index)
+    archive.store("1.2.1", "1.2.1.3", 1)
+    refused = [Rule(path="/1.2.1.3(/|$)", level=level, action=Status(status=404)) for level in ("series", "instance")]
+    (folder / "job" / "known.csv").write_text("1.2.1.3,404\n", encoding="utf-8")
     script(folder, 'echo "$1 $(ls "$2" | wc -l)" >> "$OUT/seen"')
-    seen = folder / "out" / "seen"
+    seen, out = folder / "out" / "seen", folder / "out"
     with (
-        origin_thread(archive, style="dcm4chee", base_path="/dicom-web") as origin,
+        origin_thread(archive, style="dcm4chee", base_path="/dicom-web", rules=refused) as origin,
         webhook_receiver() as receiver,
     ):
         job = folder / "job" / "sync.toml"
         job.write_text(
             f'[source]\nurl = "{origin.url}"\n[cohort]\nall = true\n[destination]\npath = "../dest"\n'
+            '[limits]\naccept_failures = "known.csv"\nmax_delete = 2\n'
             "[sync]\nreconcile = 0\n"
+            '[audit]\nfile = "../out/audit.log"\n[metrics]\ntextfile = "../out/job.prom"\n'
+            '[log]\nfile = "../out/log.jsonl"\nformat = "json"\n'
             f'[notify]\nwebhook = "{receiver.url}"\n'
             f'on_series = "env OUT={folder}/out {folder}/job/hook {{series}} {{folder}}"\n',
             encoding="utf-8",
         )
-        assert_well(run_command("run", job, "--json"))
+        first = run_command("run", job, "--json")
+        assert_well(first)
+        assert first.json["failures_accepted"] == 1
         assert sorted(seen.read_text(encoding="utf-8").split("\n")) == ["", "1.2.1.1 3", "1.2.1.2 3"]
         seen.unlink()
         archive.store("1.2.1", "1.2.1.2", 4)
@@ -230,10 +239,21 @@ def test_a_job_that_syncs_runs_its_command_for_what_changed_once_it_is_in_its_pl
         assert receiver.messages == []
         for index in (1, 2, 3):
             archive.remove("1.2.1", "1.2.1.1", index)
-        refused = run_command("run", job, "--json")
-    assert (refused.code, refused.json["error"]) == (1, "SyncRefused")
+        stopped = run_command("run", job, "--json")
+    assert (stopped.code, stopped.json["error"]) == (1, "SyncRefused")
+    assert "--max-delete allows 2" in stopped.json["reason"]
     assert len(read_tree(folder / "dest")) == 7
     assert [(each["job"], each["error"]) for each in receiver.messages] == [("sync", "SyncRefused")]
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    ends = [line for line in lines if line["fields"].get("event") == "ended"]
+    assert [(line["level"], line["fields"]["state"]) for line in ends] == [
+        ("info", "complete"),
+        ("info", "complete"),
+        ("error", "failed"),
+    ]
+    assert "--max-delete allows 2" in ends[-1]["message"]
+    assert 'state="failed"} 1.0' in (out / "job.prom").read_text(encoding="utf-8")
+    assert run_command("audit", "verify", out / "audit.log", "--dest", folder / "dest").code == 0
 
 
 def test_check_says_what_jobs_would_do_and_all_that_is_wrong(folder: Path) -> None:

@@ -264,8 +264,7 @@ def finish(hauler: "Hauler", watching: Watching, call: "Callable[[], Awaitable[R
             if watching.metrics is not None:
                 await stack.enter_async_context(watching.metrics.of(hauler))
             report = await call()
-            if watching.metrics is not None:
-                watching.metrics.ended(report.state)
+            watching.ended(report)
         return report, stop.exit_code
 
     report, signalled = run_async(body)

@@ -97,8 +97,7 @@ def _run(job: "Job", watching: Watching, *, hooks: bool, as_json: bool) -> None:
             if watching.metrics is not None:
                 await stack.enter_async_context(watching.metrics.of(haul))
             report = await haul.run()
-            if watching.metrics is not None:
-                watching.metrics.ended(report.state)
+            watching.ended(report)
         return report, stop.exit_code
 
     report, signalled = run_async(body)

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from dicomhaul.cli.harness import plain_error
 from dicomhaul.events import Event, Observer, Tally
 from dicomhaul.observe import choose_display
-from dicomhaul.observe.logs import log_event, open_logs
+from dicomhaul.observe.logs import log_end, log_error, log_event, open_logs
 
 if TYPE_CHECKING:
     from dicomhaul.model import Shard
     from dicomhaul.observe.series_command import SeriesCommands
     from dicomhaul.observe.textfile import MetricsFile
+    from dicomhaul.report import Report
 
 
 @dataclass(slots=True)
@@ -44,9 +46,18 @@ class Watching:
         if self.commands is not None:
             self.commands.hear(event)
 
+    def ended(self, report: "Report") -> None:
+        """Put the end of the run into the log and the metrics; before `over` is left."""
+        log_end(report)
+        if self.metrics is not None:
+            self.metrics.ended(report.state)
+
     @contextmanager
     def over(self, tally: Tally) -> Iterator[None]:
-        """Show and log until the block is left. Raises ConfigError for a log file that cannot be written."""
+        """Show and log until the block is left, and the error by which it is left.
+
+        Raises ConfigError for a log file that cannot be written.
+        """
         asked = self.log_format is not None or self.level is not None
         on_stderr = self.verbose > 0 or (self.log_file is None and asked)
         display = choose_display(
@@ -62,6 +73,9 @@ class Watching:
             self._observers = [display.observe, log_event]
             try:
                 yield
+            except Exception as error:
+                log_error(plain_error(error))
+                raise
             finally:
                 self._observers = []
 

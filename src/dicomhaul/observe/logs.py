@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, TextIO
 
-from dicomhaul.errors import ConfigError
+from dicomhaul.errors import ConfigError, HaulError
 from dicomhaul.events import (
     Event,
     GateClosed,
@@ -29,6 +29,7 @@ from dicomhaul.events import (
 )
 from dicomhaul.observe.redact import redact, redact_values
 from dicomhaul.observe.wording import printable, sentence
+from dicomhaul.report import Report
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 Format = Literal["text", "json"]
@@ -44,6 +45,7 @@ _LEVEL_OF: Final = {
     SourceStopped: logging.ERROR,
     Noticed: logging.WARNING,
 }
+_LEVEL_OF_END: Final = {"complete": logging.INFO, "interrupted": logging.INFO, "paused": logging.WARNING}
 _run_log = logging.getLogger("dicomhaul.run")
 
 
@@ -55,6 +57,22 @@ def log_event(event: Event) -> None:
         fields = {"event": name, **dataclasses.asdict(event)}
         fields.pop("folder", None)  # its layout may hold patient data
         _run_log.log(level, "%s", sentence(event), extra={_FIELDS: fields})
+
+
+def log_end(report: Report) -> None:
+    """Put the end of a run into the log, with its figures; what failed stands there already."""
+    fields = {"event": "ended", **report.as_json()}
+    del fields["dest"], fields["failures"]
+    message = f"{report.state}: {report.instances_landed:,} instances landed, {report.instances_present:,} present"
+    message += f": {report.reason}" if report.reason else ""
+    _run_log.log(_LEVEL_OF_END.get(report.state, logging.ERROR), "%s", message, extra={_FIELDS: fields})
+
+
+def log_error(error: Exception) -> None:
+    """Put the error that ended a run into the log; with where it arose, if it is none of ours."""
+    fields = {"event": "ended", "state": "failed", "error": type(error).__name__}
+    trace = None if isinstance(error, HaulError) else error
+    _run_log.error("failed: %s", error, exc_info=trace, extra={_FIELDS: fields})
 
 
 @contextmanager

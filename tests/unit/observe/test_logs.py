@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from dicomhaul import events
-from dicomhaul.errors import ConfigError
-from dicomhaul.observe.logs import log_event, open_logs
+from dicomhaul.errors import ConfigError, DiskFull
+from dicomhaul.model import Failure
+from dicomhaul.observe.logs import log_end, log_error, log_event, open_logs
+from dicomhaul.report import Report
 
 FAILED = events.SeriesFailed("1.1", "1.2", 3, "the server answers 404 (Not Found)")
 
@@ -125,3 +127,26 @@ def test_without_a_file_or_stream_nothing_is_written(
     with open_logs():
         log_event(FAILED)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("error", "traced"), [(DiskFull("no room"), 0), (OSError("odd"), 1)])
+def test_the_error_that_ended_a_run_is_logged_and_where_it_arose_if_it_is_none_of_ours(
+    tmp_path: Path, error: Exception, traced: int
+) -> None:
+    with open_logs(file=tmp_path / "log", form="json"):
+        log_error(error)
+    line = json.loads((tmp_path / "log").read_text())
+    assert (line["level"], line["message"], "exception" in line) == ("error", f"failed: {error}", bool(traced))
+    assert line["fields"] == {"event": "ended", "state": "failed", "error": type(error).__name__}
+
+
+def test_the_end_of_a_run_is_logged_with_its_figures_and_neither_paths_nor_failures(tmp_path: Path) -> None:
+    failure = Failure("1.1", "1.2", "1.3", "404")
+    with open_logs(file=tmp_path / "log", form="json"):
+        log_end(Report(Path("/data/Doe^Jane"), "partial", "1 failure", instances_landed=4, failures=(failure,)))
+    text = (tmp_path / "log").read_text()
+    line = json.loads(text)
+    assert (line["level"], line["fields"]["state"], line["fields"]["instances_landed"]) == ("error", "partial", 4)
+    assert line["message"] == "partial: 4 instances landed, 0 present: 1 failure"
+    assert "Doe" not in text
+    assert "failures" not in line["fields"]
