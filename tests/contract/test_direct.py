@@ -135,11 +135,21 @@ async def test_a_used_connection_that_was_closed_is_replaced() -> None:
     assert len(server.asked) == 5
 
 
-async def test_an_answer_that_has_begun_is_not_asked_for_again() -> None:
-    replies = iter([ok(b"one"), Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe", then="close")])
+@pytest.mark.parametrize(
+    ("begun", "reason"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe", "too early"),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", "without an answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello", "not as it should"),
+        (b"SSH-2.0-OpenSSH\r\n", "does not answer in HTTP"),
+    ],
+)
+async def test_an_answer_that_has_begun_is_not_asked_for_again(begun: bytes, reason: str) -> None:
+    """Here, that is, where no attempt is counted."""
+    replies = iter([ok(b"one"), Reply(begun, then="close")])
     async with direct_to(lambda _: next(replies)) as (direct, server):
         assert await body(direct) == b"one"
-        with pytest.raises(Disconnected, match="too early"):
+        with pytest.raises(Disconnected, match=reason):
             await body(direct)
     assert len(server.asked) == 2
 

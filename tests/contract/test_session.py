@@ -208,6 +208,18 @@ async def test_json(reply: Reply, value: object) -> None:
         assert await response.read_json() == value
 
 
+@pytest.mark.parametrize("head", ["HTTP/1.1 200 OK", "HTTP/1.0 200 OK", "HTTP/1.1 200 OK\r\nConnection: close"])
+async def test_nothing_is_an_answer_only_where_it_is_stated(head: str) -> None:
+    """Else a page of a search that is cut before its first byte would be the page after the last."""
+    for stated in ("Content-Length: 0\r\n\r\n", "transfer-encoding: chunked\r\n\r\n0\r\n\r\n"):
+        whole = Reply(f"{head}\r\n{stated}".encode(), then="close")
+        async with open_loopback(lambda _: whole) as server, session_at(server.url()) as (session, _):  # noqa: B023
+            assert await body(session) == b""
+    cut = Reply(f"{head}\r\nContent-Type: application/dicom+json\r\n\r\n".encode(), then="close")
+    error = await failure(lambda _: cut, Truncated)
+    assert "before its first byte" in str(error)
+
+
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [

@@ -36,6 +36,8 @@ ONCE: dict[str, Action] = {
     "FIN at byte N with Content-Length": Cut(after_bytes=100, outer="length"),
     "FIN at byte N without Content-Length": Cut(after_bytes=100, outer="close"),
     "chunked body cut": Cut(after_bytes=100, outer="chunked"),
+    "FIN before the first byte with Content-Length": Cut(after_bytes=0, outer="length"),
+    "FIN before the first byte without Content-Length": Cut(after_bytes=0, outer="close"),
     "JSON cut inside whole HTTP": Truncate(after_bytes=100),
     "JSON error with 200, labelled as DICOM": Status(
         status=200, body='["no"]', headers={"Content-Type": "application/dicom+json"}
@@ -72,6 +74,7 @@ CASES = {
     "HTML with 200": Case(Status(status=200, body="<html></html>"), 1, 1, "is there a DICOMweb server at this URL"),
     "JSON error with 200": Case(Status(status=200, body='{"Message": "no"}'), 1, 2, "has no StudyInstanceUID"),
     "JSON cut inside whole HTTP": Case(Truncate(after_bytes=100), DAMAGED, 1, "is not JSON"),
+    "nothing at all, and nobody says so": Case(Cut(after_bytes=0, outer="close"), DAMAGED, 1, "before its first byte"),
     "500 empty": Case(Status(status=500), TRIES, 1, "500"),
     "JSON that nests for ever": Case(
         Flood(unit="[", count=1_000_000, headers={"Content-Type": "application/dicom+json"}), DAMAGED, 1, "is not JSON"

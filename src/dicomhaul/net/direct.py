@@ -14,14 +14,13 @@ Rules of this module:
   passed over. A body that is not chunked is counted here instead, since the parser would copy it.
 * A body that nobody takes is not read on.
 * A connection is used again if its answer was taken to the end, the server lets it, and nothing came behind it. A used
-  one that the server closes instead of answering is replaced once.
+  one that the server closes before any of the answer has come is replaced once.
 * Silence is looked for in turns, not by a timer for each request: it is found out within a quarter more than allowed.
   Less than a KiB in all that time is silence, too, or a server that drips would hold a slot for ever.
 * Headers are bounded, all of an answer's together.
 """
 
 import asyncio
-import contextlib
 import socket
 import ssl
 from collections import deque
@@ -165,6 +164,11 @@ class _Connection:
         self._heard_bytes = 0  # since then
         self.lost = False
         loop.add_reader(sock.fileno(), self._on_readable)
+
+    @property
+    def heard(self) -> bool:
+        """Whether any of an answer has come since it was asked last."""
+        return self._barren > 0
 
     def ask(self, request: bytes) -> Answer:
         """Send a request; its answer follows."""
@@ -411,8 +415,11 @@ class Direct:
         request = f"GET {target} HTTP/1.1\r\n{self._head}{_lines(headers)}\r\n".encode("latin-1")
         used = self._take_idle()
         if used is not None:
-            with contextlib.suppress(Disconnected):
+            try:
                 return await self._ask(used, request, used=True)
+            except Disconnected:
+                if used.heard:
+                    raise
         return await self._ask(await self._connect(), request, used=False)
 
     async def _ask(self, connection: _Connection, request: bytes, *, used: bool) -> Answer:

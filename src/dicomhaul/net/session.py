@@ -42,6 +42,7 @@ JSON_LIMIT_BYTES = 64 * 1024 * 1024  # a page of 50,000 instances (Google's larg
 _HEADER_BYTES = 64 * 1024  # aiohttp's 8 KiB is less than some Warning and CSP headers
 _READ_BYTES = 64 * 1024  # aiohttp holds twice as much of a body; more was measured to gain nothing
 _PLAIN_PATH = re.compile(r"[0-9A-Za-z._/-]+\Z")
+_LENGTHS = frozenset({"content-length", "transfer-encoding"})
 _INFLATED = frozenset({"gzip", "x-gzip", "deflate"})
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _REDIRECTS = 5
@@ -88,8 +89,9 @@ class Response:
     async def read(self, limit_bytes: int) -> bytes:
         """Return the whole body, without what gzip or zlib has made of it.
 
-        Raises Unsupported if it is longer than `limit_bytes`, Truncated if it cannot be inflated; else as
-        `iter_chunks`.
+        Raises Unsupported if it is longer than `limit_bytes`, Truncated if it cannot be inflated, or if nothing came
+        although nobody has said that there is nothing: the connection has ended, and an empty page of a search would
+        end the search. Else as `iter_chunks`.
         """
         pieces: list[bytes] = []
         left = limit_bytes
@@ -98,6 +100,8 @@ class Response:
             if left < 0:
                 raise self._too_long(limit_bytes)
             pieces.append(chunk)
+        if not pieces and self.status != 204 and _LENGTHS.isdisjoint(name.lower() for name in self.headers):
+            raise Truncated(f"{self._host} ended the answer before its first byte")
         return self._decoded(b"".join(pieces), limit_bytes)
 
     def _decoded(self, body: bytes, limit_bytes: int) -> bytes:

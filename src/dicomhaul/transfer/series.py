@@ -144,13 +144,13 @@ class SeriesHaul:
         async def one(sop: str) -> None:
             if sop in self.landed:
                 return
+            reason = "the answer ended well and did not hold it"
             try:
                 await self._exchange(Job(work.series_id, work.study, work.series, SopUID(sop), None, average))
             except TransferError as error:
-                reasons[sop] = str(error)
-            else:
-                if sop not in self.landed:
-                    reasons[sop] = "the answer ended well and did not hold it"
+                reason = str(error)
+            if sop not in self.landed:  # it may have, before the rest of its answer went wrong
+                reasons[sop] = reason
 
         await each(sops, one, at_once=self._at_once)
         return reasons

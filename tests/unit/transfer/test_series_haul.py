@@ -193,6 +193,21 @@ async def test_an_answer_that_holds_another_instance_than_asked_for_is_a_failure
     assert outcome.missing == {"4.3": "the answer ended well and did not hold it"}
 
 
+async def test_an_instance_that_has_landed_is_not_missing_whatever_else_its_answer_held() -> None:
+    bench = Bench(SMALL)
+    bench.source.withheld = {"4.3"}
+
+    async def land_and_fail(job: Job, sink: Sink) -> None:
+        if job.sop is not None:
+            await push(sink, SMALL[job.sop], identity(job.sop, series=SERIES))
+            raise NotDicom("another part of it is text")
+
+    bench.source.before = land_and_fail
+    outcome = await bench.haul(expected=8)
+    assert (outcome.proof, outcome.missing) == (Proof.INVENTORY, {})
+    assert bench.taken == SMALL
+
+
 async def test_a_cut_series_is_asked_for_singly() -> None:
     bench = Bench(SMALL)
     outcome = await bench.haul(expected=8, cut=True)
