@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 from dicomhaul._version import __version__
 
 if TYPE_CHECKING:
+    from dicomhaul.adopting import Adopted, Taking
     from dicomhaul.audit.locked import LockProof
+    from dicomhaul.checking.check import Checked
+    from dicomhaul.checking.compare import Mark, Marked
     from dicomhaul.citation.account import Account, cite
-    from dicomhaul.config.options import HaulOptions
+    from dicomhaul.config.options import HaulOptions, SyncOptions
     from dicomhaul.config.rates import Timetable, parse_timetable
     from dicomhaul.config.source import Connection, Sources, SourceSpec, resolve_sources
     from dicomhaul.doctor.examine import Diagnosis
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
         DamagedError,
         Disconnected,
         DiskFull,
+        EmptyCohort,
         Forbidden,
         HaulError,
         IncompleteError,
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
         ServerFailed,
         SourceDown,
         SourceError,
+        SyncRefused,
         Throttled,
         TimedOut,
         TransferError,
@@ -71,14 +76,19 @@ if TYPE_CHECKING:
     from dicomhaul.model import Failure, Shard
     from dicomhaul.plan.estimate import Summary
     from dicomhaul.plan.forecast import Forecast
+    from dicomhaul.plan.removal import RemovalLimits
     from dicomhaul.profile import Profile, read_profile
+    from dicomhaul.record.preview import Preview
     from dicomhaul.report import LandedSeries, Report
     from dicomhaul.verification import Verification, verify
 
 _HOMES = {
+    "dicomhaul.adopting": ("Adopted", "Taking"),
     "dicomhaul.audit.locked": ("LockProof",),
+    "dicomhaul.checking.check": ("Checked",),
+    "dicomhaul.checking.compare": ("Mark", "Marked"),
     "dicomhaul.citation.account": ("Account", "cite"),
-    "dicomhaul.config.options": ("HaulOptions",),
+    "dicomhaul.config.options": ("HaulOptions", "SyncOptions"),
     "dicomhaul.config.rates": ("Timetable", "parse_timetable"),
     "dicomhaul.config.source": ("Connection", "SourceSpec", "Sources", "resolve_sources"),
     "dicomhaul.doctor.examine": ("Diagnosis",),
@@ -92,6 +102,7 @@ _HOMES = {
         "DamagedError",
         "Disconnected",
         "DiskFull",
+        "EmptyCohort",
         "Forbidden",
         "HaulError",
         "IncompleteError",
@@ -106,6 +117,7 @@ _HOMES = {
         "ServerFailed",
         "SourceDown",
         "SourceError",
+        "SyncRefused",
         "Throttled",
         "TimedOut",
         "TransferError",
@@ -133,7 +145,9 @@ _HOMES = {
     "dicomhaul.model": ("Failure", "Shard"),
     "dicomhaul.plan.estimate": ("Summary",),
     "dicomhaul.plan.forecast": ("Forecast",),
+    "dicomhaul.plan.removal": ("RemovalLimits",),
     "dicomhaul.profile": ("Profile", "read_profile"),
+    "dicomhaul.record.preview": ("Preview",),
     "dicomhaul.report": ("LandedSeries", "Report"),
     "dicomhaul.verification": ("Verification", "verify"),
 }
@@ -141,8 +155,10 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Account",
+    "Adopted",
     "AuditError",
     "BadMultipart",
+    "Checked",
     "Cohort",
     "CohortError",
     "ConfigError",
@@ -152,6 +168,7 @@ __all__ = [
     "Diagnosis",
     "Disconnected",
     "DiskFull",
+    "EmptyCohort",
     "Event",
     "Failure",
     "Forbidden",
@@ -165,6 +182,8 @@ __all__ = [
     "LandingError",
     "LedgerError",
     "LockProof",
+    "Mark",
+    "Marked",
     "Measured",
     "Merged",
     "NotDicom",
@@ -173,9 +192,11 @@ __all__ = [
     "Noticed",
     "Observer",
     "Planned",
+    "Preview",
     "Profile",
     "QuotaExhausted",
     "RefusedError",
+    "RemovalLimits",
     "Report",
     "RetryableError",
     "Retrying",
@@ -190,6 +211,9 @@ __all__ = [
     "SourceStopped",
     "Sources",
     "Summary",
+    "SyncOptions",
+    "SyncRefused",
+    "Taking",
     "Tally",
     "Throttled",
     "TimedOut",
