@@ -64,7 +64,7 @@ HOMES: Final = {
     "aiohappyeyeballs": ("net.dial",),
     "aiohttp": ("net.session", "net.foreign", "origin", "daemon"),
     "azure": ("net.auth.azure",),
-    "croniter": ("daemon", "job"),
+    "croniter": ("job.schedule",),
     "defusedxml": ("wire.listing",),
     "duckdb": ("cohort",),
     "google": ("net.auth.google",),

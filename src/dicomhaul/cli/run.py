@@ -57,7 +57,6 @@ def run_job(
     found = [examine_job(file) for file in files]
     errors = [error for _, wrong in found for error in wrong]
     jobs = [job for job, _ in found if job is not None]
-    errors += [error for job in jobs for error in _never(job)]
     if check:
         _show(jobs, errors, as_json=as_json)
     for error in errors:
@@ -104,19 +103,6 @@ def _run(job: "Job", watching: Watching, *, hooks: bool, as_json: bool) -> None:
     leave(report, signalled, commands=haul.commands, as_json=as_json, more={"job": job.name})
 
 
-def _never(job: "Job") -> list[str]:
-    """What the daemon would say of a schedule that no field of it shows to be wrong, such as 31 February."""
-    if job.schedule is None:
-        return []
-    from dicomhaul.daemon.schedule import schedule_of  # noqa: PLC0415 - as above
-
-    try:
-        schedule_of(job.schedule.cron, job.schedule.timezone, job.schedule.jitter_s)
-    except ConfigError as error:
-        return [f"{job.file}: schedule: {error}"]
-    return []
-
-
 def _count(errors: list[str]) -> str:
     return "1 error in the job file" if len(errors) == 1 else f"{len(errors)} errors in job files"
 
@@ -143,7 +129,7 @@ def _as_json(job: "Job") -> dict[str, Any]:
         "source": job.source or "idc",
         "dest": str(job.dest),
         "cron": None if schedule is None else schedule.cron,
-        "timezone": None if schedule is None else schedule.timezone,
+        "timezone": None if schedule is None else schedule.zone.key,
         "on_series": list(job.notify.on_series) or None,
         "webhook": job.notify.webhook is not None or job.notify.webhook_file is not None,
     }
@@ -153,7 +139,7 @@ def _lines(job: "Job") -> list[str]:
     """What a job would do; the webhook's URL may be a secret."""
     lines = [f"{job.name} ({job.file}): {job.command} from {job.source or 'idc'} to {job.dest}"]
     if job.schedule is not None:
-        lines.append(f"  at {job.schedule.cron} ({job.schedule.timezone}), by the daemon")
+        lines.append(f"  at {job.schedule.cron} ({job.schedule.zone.key}), by the daemon")
     if job.notify.on_series:
         lines.append(f"  runs for each series: {shlex.join(job.notify.on_series)}")
     if job.notify.webhook is not None or job.notify.webhook_file is not None:

@@ -1,7 +1,7 @@
 """Runs job files at their times, for those who have nothing else that does: `dicomhaul daemon`.
 
 read the job files                                       [files]
-which runs are due, and when to look again: pure         [schedule, decide]
+which runs are due, and when to look again: pure         [job.schedule, decide]
 what was decided is written down before it is done       [store]
 each run is a process of its own, below one that outlives nobody and writes down how it ended     [runner, child]
 all of it in a loop that a signal ends cleanly           [supervisor]

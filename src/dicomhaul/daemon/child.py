@@ -10,7 +10,6 @@ What the run says goes to stderr, each line with the job's name. At its end RESU
 Only the standard library: this one is in memory for as long as the run is.
 """
 
-import fcntl
 import json
 import os
 import signal
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import IO, Final, Literal
 
 from dicomhaul.durable import sync_folder
+from dicomhaul.land.kernel_lock import HELD, try_lock
 
 _LOOK_S: Final = 0.1
 _GRACE_S: Final = 60.0  # a run stops within seconds, unless its disk hangs; systemd waits for 90
@@ -83,8 +83,10 @@ def run(result: Path, lock: Path, name: str, form: Form, command: list[str]) -> 
 
 def _taken(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        try_lock(descriptor)
+    except OSError as error:
+        if error.errno not in HELD:
+            raise
         return False
     return True
 

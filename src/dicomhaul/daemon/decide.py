@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from dicomhaul.daemon.schedule import Schedule
+from dicomhaul.job.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)

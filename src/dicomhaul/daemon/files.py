@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from dicomhaul.daemon.decide import TimedJob
-from dicomhaul.daemon.schedule import schedule_of
 from dicomhaul.errors import ConfigError
 from dicomhaul.job.model import Job
 from dicomhaul.job.reading import ENDING, examine_job
@@ -50,13 +49,11 @@ def read_timed_jobs(places: Iterable[Path], before: Sequence[TimedJob] = ()) -> 
     for file, job in read:
         if times[job.name] > 1:
             errors[file] = (f"{file}: job.name: {job.name} is the name of another file's job, too",)
-    jobs: list[TimedJob] = []
-    for file, job in read:
-        if file not in errors and job.schedule is not None:
-            try:
-                jobs.append(_timed(job))
-            except ConfigError as error:
-                errors[file] = (f"{file}: schedule: {error}",)
+    jobs = [
+        TimedJob(job.name, file, job.dest, job.schedule, job.max_age_s, job.textfile)
+        for file, job in read
+        if file not in errors and job.schedule is not None
+    ]
     names = {job.name for job in jobs}
     jobs += [job for job in before if job.file in errors and job.name not in names]
     unscheduled = [job.name for file, job in read if file not in errors and job.schedule is None]
@@ -65,9 +62,3 @@ def read_timed_jobs(places: Iterable[Path], before: Sequence[TimedJob] = ()) -> 
 
 def _files(place: Path) -> list[Path]:
     return sorted(place.glob(f"*{ENDING}")) if place.is_dir() else [place]
-
-
-def _timed(job: Job) -> TimedJob:
-    assert job.schedule is not None  # noqa: S101 - asked by the caller
-    schedule = schedule_of(job.schedule.cron, job.schedule.timezone, job.schedule.jitter_s)
-    return TimedJob(job.name, job.file, job.dest.resolve(), schedule, job.schedule.max_age_s, job.textfile)

@@ -1,6 +1,6 @@
 """The daemon's loop: decide, write down, do; from the first look to a clean end.
 
-What must not be here: when a run is due (`schedule`), which one begins (`decide`), how one is made (`runner`).
+What must not be here: when a run is due (`job.schedule`), which one begins (`decide`), how one is made (`runner`).
 
 The order makes a run happen once, whenever the daemon is killed: its beginning is saved before it is made, its end is
 known from its own record (`Runner.how_ended`) before it is saved, and that record is forgotten only afterwards.

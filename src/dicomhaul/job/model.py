@@ -6,22 +6,10 @@ from typing import Literal
 
 from dicomhaul.config.options import HaulOptions, SyncOptions
 from dicomhaul.config.source import Connection, Location
+from dicomhaul.job.schedule import Schedule
 from dicomhaul.model import Query
 
 Command = Literal["sync", "pull"]
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """When a job runs: at `cron` (five fields) in the time zone named, later by up to `jitter_s`.
-
-    `max_age_s`: it is overdue when its last success is older; None: never.
-    """
-
-    cron: str
-    timezone: str
-    jitter_s: float
-    max_age_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +55,7 @@ class Job:
         options: how a run goes about it.
         sync: likewise, for `sync`.
         schedule: None: it runs when somebody runs it.
+        max_age_s: it is overdue when its last success is older; None: never.
         audit: the log of what was done.
         textfile: where metrics go after a run.
     """
@@ -83,6 +72,7 @@ class Job:
     options: HaulOptions
     sync: SyncOptions
     schedule: Schedule | None
+    max_age_s: float | None
     notify: Notify
     log: Log
     audit: Path | None

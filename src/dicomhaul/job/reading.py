@@ -17,8 +17,9 @@ from dicomhaul.config.accepted import Accepted
 from dicomhaul.config.options import HaulOptions, SyncOptions
 from dicomhaul.config.source import Connection, resolve_sources
 from dicomhaul.errors import ConfigError
-from dicomhaul.job.model import Job, Log, Notify, Schedule
+from dicomhaul.job.model import Job, Log, Notify
 from dicomhaul.job.positions import line_of_each_key
+from dicomhaul.job.schedule import schedule_of
 from dicomhaul.job.tables import CohortTable, JobFile, LimitsTable, SyncTable
 from dicomhaul.model import Query
 from dicomhaul.plan.removal import RemovalLimits
@@ -130,9 +131,8 @@ def _job(file: Path, said: JobFile) -> Job:
         dest=Path(os.path.realpath(at / said.destination.path)),  # whatever it is called, it is one destination
         options=_options(at, said),
         sync=_sync(said.sync, said.limits),
-        schedule=None
-        if schedule is None
-        else Schedule(schedule.cron, schedule.timezone, schedule.jitter, schedule.max_age),
+        schedule=None if schedule is None else schedule_of(schedule.cron, schedule.timezone, schedule.jitter),
+        max_age_s=None if schedule is None else schedule.max_age,
         notify=Notify(
             webhook=notify.webhook,
             webhook_file=_below(at, notify.webhook_file),

@@ -6,17 +6,16 @@ looks at a file; what a path means is said in `job.reading`. A field that is not
 
 import re
 import shlex
-import zoneinfo
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
-from croniter import croniter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from dicomhaul.config.options import SyncOptions
 from dicomhaul.config.rates import Timetable, parse_duration_s, parse_size, parse_timetable
 from dicomhaul.errors import ConfigError
+from dicomhaul.job.schedule import checked_cron, checked_zone
 from dicomhaul.model import Shard
 from dicomhaul.observe.webhook import check_url
 from dicomhaul.plan.shard import parse_shard
@@ -64,20 +63,6 @@ def _url(text: str) -> str:
 
 def _webhook(text: str) -> str:
     check_url(text)
-    return text
-
-
-def _cron(text: str) -> str:
-    if len(text.split()) != 5 or not croniter.is_valid(text):
-        raise ConfigError(f'{text!r} is no cron expression: five fields, such as "30 2 * * *", each night at 02:30')
-    return text
-
-
-def _timezone(text: str) -> str:
-    try:
-        zoneinfo.ZoneInfo(text)
-    except (ValueError, OSError, KeyError):  # a path that leads elsewhere, a folder of zones, an unknown one
-        raise ConfigError(f"{text!r} is no time zone of this machine: say for example Europe/Berlin, or UTC") from None
     return text
 
 
@@ -211,8 +196,8 @@ class SyncTable(Table):
 class ScheduleTable(Table):
     """`[schedule]`: when the daemon runs it, and when it calls it overdue."""
 
-    cron: Annotated[str, _read(_cron)]
-    timezone: Annotated[str, _read(_timezone)] = "UTC"
+    cron: Annotated[str, _read(checked_cron)]
+    timezone: Annotated[str, _read(checked_zone)] = "UTC"
     jitter: SecondsOrNone = 0.0
     max_age: Seconds | None = None  # the daemon calls it overdue when its last success is older
 

@@ -14,8 +14,8 @@ from dicomhaul.daemon.decide import Begun, Ended, JobState, State, TimedJob
 from dicomhaul.daemon.files import Found
 from dicomhaul.daemon.health import LOOP_S, health
 from dicomhaul.daemon.http import Answers, parse_listen, serving
-from dicomhaul.daemon.schedule import schedule_of
 from dicomhaul.errors import ConfigError
+from dicomhaul.job.schedule import schedule_of
 from support.clock import FakeClock
 
 NOW = 1_792_656_000.0

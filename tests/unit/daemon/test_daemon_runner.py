@@ -8,7 +8,7 @@ import pytest
 
 from dicomhaul.daemon.decide import Begun, TimedJob
 from dicomhaul.daemon.runner import Processes
-from dicomhaul.daemon.schedule import schedule_of
+from dicomhaul.job.schedule import schedule_of
 
 JOB = TimedJob("job", Path("/jobs/job.toml"), Path("/data"), schedule_of("0 2 * * *"))
 RUN = Begun("run", 1.0, 2.0, "/data")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from dicomhaul.daemon import supervisor as supervisor_module
 from dicomhaul.daemon.decide import Begun, Ended, State, TimedJob
-from dicomhaul.daemon.schedule import schedule_of
 from dicomhaul.daemon.supervisor import Supervisor
+from dicomhaul.job.schedule import schedule_of
 from support.clock import FakeClock
 
 HOUR, DAY = 3600.0, 86_400.0

@@ -8,8 +8,9 @@ import pytest
 from dicomhaul.config.options import HaulOptions, SyncOptions
 from dicomhaul.config.rates import parse_timetable
 from dicomhaul.errors import ConfigError
-from dicomhaul.job.model import Job, Schedule
+from dicomhaul.job.model import Job
 from dicomhaul.job.reading import examine_job, read_job, read_jobs
+from dicomhaul.job.schedule import schedule_of
 from dicomhaul.model import Query, Shard
 from dicomhaul.plan.removal import RemovalLimits
 
@@ -149,7 +150,8 @@ textfile = "/var/lib/pacs.prom"
     )
     assert job.options.accepted.reasons == {"1.2.3": ("gone",)}
     assert job.sync == SyncOptions(0, True, RemovalLimits(7, 0.5), 172_800.0, 3)
-    assert job.schedule == Schedule("30 2 * * 1-5", "Europe/Berlin", 600.0, 26 * 3600.0)
+    assert job.schedule == schedule_of("30 2 * * 1-5", "Europe/Berlin", 600.0)
+    assert job.max_age_s == 26 * 3600.0
     assert (job.notify.webhook_file, job.notify.always, job.notify.on_series_jobs) == (tmp_path / "hook", True, 2)
     assert job.notify.on_series == (f"{tmp_path}/convert", "--out", "my files", "{folder}")
     assert (job.log.file, job.log.level, job.log.form) == (tmp_path / "log/pacs.log", "debug", "json")
@@ -230,7 +232,7 @@ def test_what_is_wrong_is_told_where_it_stands(tmp_path: Path, text: str, expect
 
 def test_no_time_at_all_is_written_as_0(tmp_path: Path) -> None:
     job = job_of(tmp_path, f"{LEAST}[sync]\nreconcile = 0\n[schedule]\ncron = '0 2 * * *'\njitter = '0'\n")
-    assert (job.sync.reconcile_s, job.schedule) == (0.0, Schedule("0 2 * * *", "UTC", 0.0))
+    assert (job.sync.reconcile_s, job.schedule) == (0.0, schedule_of("0 2 * * *", "UTC", 0.0))
 
 
 def test_a_source_that_is_none_is_an_error_without_a_line(tmp_path: Path) -> None:

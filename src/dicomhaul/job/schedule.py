@@ -101,23 +101,32 @@ class Schedule:
         return float(high)
 
 
-def schedule_of(cron: str, timezone: str = "UTC", jitter_s: float = 0.0) -> Schedule:
-    """Return the schedule that these words mean. Raises ConfigError for one that makes no sense or never comes."""
-    if len(cron.split()) != _FIELDS or _BY_CHANCE.search(cron):
+def checked_cron(text: str) -> str:
+    """Return a cron expression as it is. Raises ConfigError for one that makes no sense or never comes."""
+    if len(text.split()) != _FIELDS or _BY_CHANCE.search(text):
         raise ConfigError(
-            f"cron = {cron!r}: five fields are wanted (minute, hour, day of month, month, day of week), without R and H"
+            f"{text!r} is no cron expression: five fields (minute, hour, day of month, month, day of week), without R "
+            'and H, such as "30 2 * * *", each night at 02:30'
         )
     try:
-        zone = ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of the database, or a path that leads out of it
-        raise ConfigError(f"timezone = {timezone!r} is none that this system knows, such as Europe/Berlin") from None
-    if not 0.0 <= jitter_s < float("inf"):
-        raise ConfigError("jitter is a time, such as 10m")
-    try:
-        croniter(cron, datetime(2000, 1, 1, tzinfo=UTC).replace(tzinfo=None)).get_next(datetime)
+        croniter(text, datetime(2000, 1, 1, tzinfo=UTC).replace(tzinfo=None)).get_next(datetime)
     except (CroniterError, ValueError, KeyError) as error:
-        raise ConfigError(f"cron = {cron!r} is no time that ever comes: {error}") from None
-    return Schedule(cron, zone, jitter_s)
+        raise ConfigError(f"{text!r} is no time that ever comes: {error}") from None
+    return text
+
+
+def checked_zone(text: str) -> str:
+    """Return the name of a time zone as it is. Raises ConfigError for one that this machine does not know."""
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of the database, or a path that leads out of it
+        raise ConfigError(f"{text!r} is no time zone of this machine: say for example Europe/Berlin, or UTC") from None
+    return text
+
+
+def schedule_of(cron: str, timezone: str = "UTC", jitter_s: float = 0.0) -> Schedule:
+    """Return the schedule that these words mean. Raises ConfigError as `checked_cron` and `checked_zone`."""
+    return Schedule(checked_cron(cron), ZoneInfo(checked_zone(timezone)), jitter_s)
 
 
 def _offset(moment: datetime) -> timedelta:
