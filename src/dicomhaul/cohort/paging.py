@@ -25,7 +25,7 @@ Row = TypeVar("Row")
 
 _MOST_PAGES = 100_000
 _STALE_PAGES = 3  # pages in a row without a new key: the server goes round in circles
-_ADDITIONAL = re.compile(r"There are (\d+) additional results")
+_ADDITIONAL = re.compile(r"There are ([0-9]{1,18}) additional results")
 
 
 def parse_remaining(warning: str | None) -> int | None:

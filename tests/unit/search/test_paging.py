@@ -147,6 +147,8 @@ def test_announced_results_that_never_come_are_an_error() -> None:
         ('299 dcm4chee "There are 17 additional results that can be requested"', 17),
         ("299 host: There are 2000 additional results that can be requested", 2000),
         ("299 host: the fuzzymatching parameter is not supported", None),
+        (f"299 host: There are {'9' * 5_000} additional results that can be requested", None),
+        ("299 host: There are \u0663 additional results that can be requested", None),
     ],
 )
 def test_the_warning_says_how_many_remain(warning: str | None, remaining: int | None) -> None:
