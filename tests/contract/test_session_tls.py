@@ -13,7 +13,7 @@ import anyio.to_thread
 import pytest
 import trustme
 
-from dicomhaul.errors import ConfigError, Disconnected, RetryableError, SourceDown, Unsupported
+from dicomhaul.errors import ConfigError, Disconnected, RetryableError, SourceDown, Truncated, Unsupported
 from dicomhaul.net.auth.fixed import BasicCredentials, NoCredentials
 from dicomhaul.net.endpoint import Endpoint
 from dicomhaul.net.session import Session, open_session
@@ -135,6 +135,29 @@ async def test_http_to_a_port_that_speaks_https(authority: trustme.CA) -> None:
         with pytest.raises(RetryableError) as raised:
             await body(session)
     assert isinstance(raised.value, Disconnected)
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (b"", "without an answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", "without an answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", "too early"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "too early"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", "before its first byte"),
+    ],
+)
+async def test_who_ends_the_connection_without_ending_tls_has_not_answered(
+    authority: trustme.CA, ca_file: Path, head: bytes, reason: str
+) -> None:
+    """As somebody on the line can, where only the other end can send a close_notify (RFC 9112 section 9.8)."""
+    context = server_context(authority.issue_cert("127.0.0.1"))
+    async with (
+        open_loopback(lambda _: Reply(head, then="reset"), tls=context) as server,
+        session_at(server.url(scheme="https"), ca_file=ca_file) as session,
+    ):
+        with pytest.raises((Disconnected, Truncated), match=reason):
+            await body(session)
 
 
 @pytest.fixture
