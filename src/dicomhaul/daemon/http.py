@@ -83,7 +83,6 @@ class Answers:
     async def _metrics(self, _: web.Request) -> web.Response:
         now, supervisor = self._clock.now(), self._supervisor
         figures = []
-        metrics: list[Metric] = []
         for job in supervisor.jobs:
             known = supervisor.state[job.name]
             figures.append(
@@ -97,7 +96,8 @@ class Answers:
                     overdue_s=overdue_s(now, job, known),
                 )
             )
-            metrics += _read(self._metrics_of(job))
+        files = dict.fromkeys(map(self._metrics_of, supervisor.jobs))  # two jobs may have been given one
+        metrics = [metric for file in files for metric in _read(file)]
         own = daemon_metrics(figures, idle_s=supervisor.idle_s, unreadable=len(self._found().errors))
         body = exposition([*own, *metrics], now=now)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})

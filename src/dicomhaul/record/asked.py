@@ -57,8 +57,22 @@ def take_cohorts(db: sqlite3.Connection, source: sqlite3.Connection, ours: Seque
         )
 
 
-def take_history(db: sqlite3.Connection, source: sqlite3.Connection) -> list[tuple[Any, ...]]:
-    """Take in what quotas gave; return the runs: command, started_at, ended_at, state, tally.
+class History(NamedTuple):
+    """A run of another ledger: its row without its id, and its samples, each at_s, instances, bytes."""
+
+    run: tuple[Any, ...]  # command, started_at, ended_at, state, tally
+    samples: list[tuple[Any, ...]]
+
+    def put(self, db: sqlite3.Connection) -> None:
+        """Write it into another ledger, as its next run."""
+        row = db.execute(
+            "INSERT INTO run (command, started_at, ended_at, state, tally) VALUES (?, ?, ?, ?, ?)", self.run
+        )
+        db.executemany("INSERT INTO sample VALUES (?, ?, ?, ?)", [(row.lastrowid, *each) for each in self.samples])
+
+
+def take_history(db: sqlite3.Connection, source: sqlite3.Connection) -> list[History]:
+    """Take in what quotas gave; return the runs.
 
     Both only as far as they are new since that ledger was last united.
     """
@@ -81,7 +95,8 @@ def take_history(db: sqlite3.Connection, source: sqlite3.Connection) -> list[tup
     ).fetchall()
     counted = {"runs": max([counted["runs"], *(run[0] for run in runs)]), "quota": quota}
     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_UNITED + ledger_id, json.dumps(counted)))
-    return [run[1:] for run in runs]
+    samples = "SELECT at_s, instances, bytes FROM sample WHERE run_id = ? ORDER BY at_s"
+    return [History(run[1:], source.execute(samples, run[:1]).fetchall()) for run in runs]
 
 
 class _Part(NamedTuple):

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from dicomhaul.errors import ConfigError
 from dicomhaul.model import Routing
-from dicomhaul.record.asked import Fingerprint, join_shards, take_cohorts, take_history
+from dicomhaul.record.asked import Fingerprint, History, join_shards, take_cohorts, take_history
 from dicomhaul.record.copies import Copy, combine
 from dicomhaul.record.departing import want_again
 from dicomhaul.record.incoming import Routes
@@ -103,7 +103,7 @@ def unite(ledger: Ledger, others: Sequence[Other], *, bring: Bring, carry: Carry
                 united.contested += _clear_way(db, source._db, other)  # noqa: SLF001 - likewise
     # 2. All the rest.
     with ledger.transaction():
-        runs: list[tuple[Any, ...]] = []
+        runs: list[History] = []
         db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", agreed.items())
         for number, other in enumerate(others):
             with _reading(other) as source:
@@ -114,8 +114,8 @@ def unite(ledger: Ledger, others: Sequence[Other], *, bring: Bring, carry: Carry
                 take_cohorts(db, step.db, step.ours)
                 runs += take_history(db, step.db)
             united.ledgers += 1
-        runs.sort(key=lambda run: str(run[1]))
-        db.executemany("INSERT INTO run (command, started_at, ended_at, state, tally) VALUES (?, ?, ?, ?, ?)", runs)
+        for each in sorted(runs, key=lambda each: str(each.run[1])):
+            each.put(db)
         want_again(db)
         united.unfinished = join_shards(db, fingerprint)
         # What came from elsewhere may be older than where a feed was read to: all is to be compared once.

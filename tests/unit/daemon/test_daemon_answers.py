@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -20,13 +21,14 @@ from support.clock import FakeClock
 
 NOW = 1_792_656_000.0
 JOB = TimedJob("nightly", Path("/jobs/n.toml"), Path("/data"), schedule_of("0 2 * * *"), max_age_s=26 * 3600.0)
+BESIDE = replace(JOB, name="beside")  # whose runs write into the same textfile
 GOOD = JobState(NOW - 9e6, NOW - 3600.0, last=Ended(0, interrupted=False, ended_at=NOW - 60), last_success=NOW - 60)
 
 
 class Standing:
     """A supervisor that stands still."""
 
-    jobs = (JOB,)
+    jobs = (JOB, BESIDE)
     idle_s = 1.0
 
     def __init__(self, state: State) -> None:
@@ -98,7 +100,7 @@ def remove(file: Path) -> None:
 @pytest.mark.anyio
 async def test_answers_by_http(textfile: Path) -> None:
     running = JobState(0.0, 0.0, run=Begun("id", NOW, NOW, "/data"), last_success=NOW - 60)
-    supervisor: Any = Standing({"nightly": running})
+    supervisor: Any = Standing({"nightly": running, "beside": running})
     answers = Answers(supervisor, found=lambda: Found((JOB,)), metrics_of=lambda _: textfile, clock=FakeClock(NOW))
     async with serving(answers.application(), "127.0.0.1", 0) as url:
 
@@ -114,6 +116,7 @@ async def test_answers_by_http(textfile: Path) -> None:
         }
         assert values["dicomhaul_daemon_job_running"] == 1.0
         assert values["dicomhaul_requests_total"] == 7.0
+        assert body.count("\ndicomhaul_requests_total{") == 1
         assert values["dicomhaul_feed_lag_seconds"] == 90.0, "now, not when it was written"
         spoil(textfile)
         assert (await ask("/metrics"))[0] == 200

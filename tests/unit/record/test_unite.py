@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -254,6 +255,7 @@ def test_runs_and_quotas_are_counted_once(ledgers: Ledgers) -> None:
     for ledger, day, at in ((one, "2026-01-05", TUESDAY), (two, "2026-01-05", MONDAY)):
         plan(ledger, [series_row("1.1")], at=at)
         run_id = ledger.begin_run("pull", at)
+        ledger.add_sample(time.monotonic() + 5.0, 2, 300, last=True)
         ledger.end_run(run_id, at, "complete", "{}")
         with ledger.transaction():
             ledger.add_quota("idc-proxy", day, 100)
@@ -261,6 +263,8 @@ def test_runs_and_quotas_are_counted_once(ledgers: Ledgers) -> None:
         ledgers.unite(target, one, two)
         assert target.quota_used("idc-proxy", "2026-01-05") == 200
         assert [row["started_at"] for row in ask(target, "SELECT started_at FROM run ORDER BY id")] == [MONDAY, TUESDAY]
+        samples = ask(target, "SELECT run_id, instances, bytes FROM sample ORDER BY run_id")
+        assert [tuple(row.values()) for row in samples] == [(1, 2, 300), (2, 2, 300)]
     with one.transaction():
         one.add_quota("idc-proxy", "2026-01-05", 11)
     one.begin_run("pull", "2026-01-07T00:00:00+00:00")
