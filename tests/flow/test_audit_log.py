@@ -1,6 +1,7 @@
 """`--audit-log`: what runs do to a destination stands in a log, once; who alters the log is found out."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
@@ -10,7 +11,7 @@ from support.command import run_command
 from support.destination import read_ledger
 from support.idc_origins import idc_rows, idc_thread, write_profiles
 from support.idc_releases import write_release
-from support.made_up import made_up_rows
+from support.made_up import made_up_rows, manifest_of
 from support.origin_process import origin_thread
 
 ROWS = made_up_rows(2, 3, series_a_study=1)
@@ -95,3 +96,23 @@ def test_a_log_that_was_cut_or_would_lie_in_the_destination_stops_the_run(tmp_pa
     log.write_text("".join(whole))
     found = run_command("audit", "verify", log, "--head", head)
     assert (found.code, head in found.stdout) == (0, True)
+
+
+def test_shards_that_are_merged_and_a_tree_that_is_adopted_are_told_to_the_instance(tmp_path: Path) -> None:
+    dest, other, log = tmp_path / "dest", tmp_path / "other", tmp_path / "audit.log"
+    audited = ("--audit-log", log, "--json", "-q")
+    cohort = tmp_path / "cohort.csv"
+    cohort.write_text(manifest_of(ROWS), encoding="utf-8")
+    with origin_thread(CATALOG) as origin:
+        for shard in ("1/2", "2/2"):
+            ended = run_command("pull", cohort, "--source", origin.url, "-o", dest, "--shard", shard, *audited)
+            assert ended.code == 0, ended.stderr
+        assert run_command("merge", dest, *audited).code == 0
+        shutil.copytree(dest, tmp_path / "tree", ignore=shutil.ignore_patterns(".dicomhaul", "index.parquet"))
+        adopted = run_command("adopt", tmp_path / "tree", cohort, "--source", origin.url, "-o", other, *audited)
+    assert (adopted.code, adopted.json["adopted"]) == (0, 5), adopted.stderr
+    assert [each["command"] for each in told(log, "run begun")] == ["pull", "pull", "adopt"]
+    for each in (dest, other):
+        proof = run_command("audit", "verify", log, "--dest", each, "--json")
+        assert (proof.code, proof.json["findings"]) == (0, []), proof
+        assert (proof.json["ledger"]["instances"], proof.json["ledger"]["different"]) == (5, 0)

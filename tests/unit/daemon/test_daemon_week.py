@@ -182,7 +182,7 @@ kills = st.builds(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.lists(kills, max_size=30))
 def test_killed_and_started_again_each_run_happened_once(lives: list[Life]) -> None:
     world = live([NIGHTLY, QUARTERLY, BESIDE], lives, duration_s=300.0)
@@ -196,7 +196,7 @@ def test_killed_and_started_again_each_run_happened_once(lives: list[Life]) -> N
 anything = st.builds(Life, st.integers(0, 30), st.floats(1.0, 2 * DAY), st.floats(0.0, 2 * DAY))
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.lists(anything, max_size=30), st.sampled_from((60.0, 5 * HOUR, 7 * HOUR, 30 * HOUR)))
 def test_however_long_it_is_down_and_runs_take_none_is_made_twice_and_each_is_caught_up_once(
     lives: list[Life], duration_s: float
