@@ -31,10 +31,9 @@ from dicomhaul.errors import ConfigError, LedgerError
 from dicomhaul.events import Noticed, Planned, Tally
 from dicomhaul.land.folder import PRIVATE, Folder
 from dicomhaul.land.found import iter_found
-from dicomhaul.land.layout import parse_layout
 from dicomhaul.model import Query, Shard
 from dicomhaul.planner.parent import plan
-from dicomhaul.planner.request import Load, PlanRequest, Progress
+from dicomhaul.planner.request import Progress
 from dicomhaul.record.adopt import Adopter, Adoption, Fate
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.place import Place
@@ -224,10 +223,7 @@ async def _plan(at: Destination, query: Query, source: Sources, options: HaulOpt
     """Write the cohort into the ledger as `pull` would, unless exactly this one is there; return its id."""
     if at.name_by(options.name_by) == "crdc":
         source = source.buckets()
-    if options.layout is not None:
-        parse_layout(options.layout)
-    layout = at.layout(options.layout, run.default_layout(source))
-    mark = run.fingerprint(query, source, layout)
+    mark, request = run.plan_request(at, query, source, options=options, planned_at=_timestamp(world))
     known = [cohort.id for cohort in at.ledger.cohorts() if cohort.fingerprint == mark]
     if known and not run.searches(source):
         return known[0]
@@ -237,19 +233,7 @@ async def _plan(at: Destination, query: Query, source: Sources, options: HaulOpt
         world.tally.series_found = progress.series
         world.tally.requests = asked + progress.requests
 
-    audited = options.audit_log is not None
-    load = Load(at.place.ledger, at.place.wal, run.cohort_name(query), mark, _timestamp(world), audited=audited)
-    summary = await plan(
-        PlanRequest(
-            query=query,
-            source=source,
-            layout=layout,
-            load=load,
-            requests_per_s=options.requests_per_s,
-            quota_bytes=options.quota_bytes,
-        ),
-        found,
-    )
+    summary = await plan(request, found)
     for note in summary.notes:
         world.observer(Noticed(note))
     return next(cohort.id for cohort in at.ledger.cohorts() if cohort.fingerprint == mark)

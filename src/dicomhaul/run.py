@@ -127,6 +127,43 @@ def cohort_name(query: Query) -> str:
     return " ".join(words[:3])[:120] or "cohort"
 
 
+def plan_request(
+    at: Destination,
+    query: Query,
+    source: Sources,
+    *,
+    options: HaulOptions,
+    planned_at: str,
+    following: Following | None = None,
+) -> tuple[str, PlanRequest]:
+    """Return what asks the planning child to write a cohort into a destination's ledger, and its fingerprint.
+
+    Raises ConfigError for a layout that is none, or not the destination's.
+    """
+    if options.layout is not None:
+        parse_layout(options.layout)
+    layout = at.layout(options.layout, default_layout(source))
+    mark = fingerprint(query, source, layout)
+    load = Load(
+        at.place.ledger,
+        at.place.wal,
+        cohort_name(query),
+        mark,
+        planned_at,
+        beside_folder(shard_folder(at.shard)),
+        following,
+        audited=options.audit_log is not None,
+    )
+    return mark, PlanRequest(
+        query=query,
+        source=source,
+        layout=layout,
+        load=load,
+        requests_per_s=options.requests_per_s,
+        quota_bytes=options.quota_bytes,
+    )
+
+
 async def pull(
     query: Query,
     source: Sources,
@@ -318,37 +355,16 @@ class Run:
 
     async def plan(self, query: Query, source: Sources) -> int:
         """Write the cohort into the ledger, unless exactly this one is there; return its id."""
-        ledger, place = self._at.ledger, self._at.place
-        if self._options.layout is not None:
-            parse_layout(self._options.layout)
-        layout = self._at.layout(self._options.layout, default_layout(source))
-        mark = fingerprint(query, source, layout)
+        mark, request = plan_request(
+            self._at, query, source, options=self._options, planned_at=self._timestamp(), following=self._followed()
+        )
+        ledger = self._at.ledger
         known = next((cohort.id for cohort in ledger.cohorts() if cohort.fingerprint == mark), None)
         if known is not None and not searches(source) and not self._is_behind(query, source):
             return known
-        name = cohort_name(query)
         # What moves bytes takes a third of a second to load: the other core has time for that now.
         loading = asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "dicomhaul.build")
-        summary = await plan(
-            PlanRequest(
-                query=query,
-                source=source,
-                layout=layout,
-                load=Load(
-                    place.ledger,
-                    place.wal,
-                    name,
-                    mark,
-                    self._timestamp(),
-                    beside_folder(shard_folder(self._at.shard)),
-                    self._followed(),
-                    audited=self._options.audit_log is not None,
-                ),
-                requests_per_s=self._options.requests_per_s,
-                quota_bytes=self._options.quota_bytes,
-            ),
-            self._found,
-        )
+        summary = await plan(request, self._found)
         await loading
         for note in summary.notes:
             self._world.observer(Noticed(note))

@@ -68,3 +68,24 @@ def test_instances_that_are_gone_leave_by_the_servers_own_list(commands: QuickCo
         ended = commands.run(*words(origin.url, tmp_path), "--max-delete", "2")
         assert (ended.code, ended.json["instances_removed"]) == (0, 2), ended.stderr
         assert read_tree(tmp_path) == held(archive)
+
+
+def test_what_one_sick_night_left_out_is_here_the_next_day_and_nothing_is_refused_any_more(
+    commands: QuickCommands, tmp_path: Path
+) -> None:
+    archive = filled()
+    with origin_thread(archive) as origin:
+        assert commands.run(*words(origin.url, tmp_path)).code == 0
+        for index in (1, 2, 3):
+            archive.remove("1.2.0", "1.2.0.1", index)
+        assert commands.run(*words(origin.url, tmp_path)).json["error"] == "SyncRefused"
+        for index in (1, 2, 3):
+            archive.store("1.2.0", "1.2.0.1", index)
+        for _ in range(2):
+            ended = commands.run(*words(origin.url, tmp_path))
+            assert (ended.code, ended.json["instances_removed"]) == (0, 0), ended.stderr
+            assert read_tree(tmp_path) == held(archive)
+        archive.remove("1.2.0", "1.2.0.1", 1)  # it counts once
+        ended = commands.run(*words(origin.url, tmp_path), "--max-delete", "1")
+        assert (ended.code, ended.json["instances_removed"]) == (0, 1), ended.stderr
+        assert read_tree(tmp_path) == held(archive)

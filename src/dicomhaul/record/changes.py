@@ -25,6 +25,7 @@ from dicomhaul.record.incoming import load_incoming
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.merge import merge_incoming
 from dicomhaul.record.reader import guard
+from dicomhaul.record.removals import forget_returned
 
 Name = tuple[str, str]  # of a series: its Study and its Series Instance UID
 MARK_CHARS: Final = 12  # of a cohort's fingerprint, at the end of its cursors' names
@@ -289,6 +290,7 @@ def _drop(ledger: Ledger, cohort_id: int, names: Iterable[Name], following: Foll
 
 def _hold_against(ledger: Ledger, following: Following) -> None:
     db = ledger._db  # noqa: SLF001 - as above
+    forget_returned(db)
     (removing,) = db.execute("SELECT count(*) FROM outgoing WHERE after IS NULL AND NOT agreed").fetchone()
     (present,) = db.execute("SELECT count(*) FROM instance WHERE state = 1 OR xxh3 IS NOT NULL").fetchone()
     reason = refusal(removing, present + removing, following.removal)

@@ -4,6 +4,7 @@ Moved, synced, then recorded: what a crash leaves is moved by the next run. A fi
 error; one that has come back since, under the same name, stays.
 """
 
+import sqlite3
 from collections.abc import Iterable
 from datetime import date
 from typing import Any, Final, NamedTuple
@@ -39,6 +40,8 @@ def agree(ledger: Ledger, limits: RemovalLimits) -> None:
     Raises SyncRefused where that is too much: then these files stay where they are, and what leaves is still noted.
     """
     db = ledger._db  # noqa: SLF001 - a step of the ledger's own, in a module of its own
+    with ledger.transaction():
+        forget_returned(db)
     with guard(ledger.path):
         (removing,) = db.execute("SELECT count(*) FROM outgoing WHERE after IS NULL AND NOT agreed").fetchone()
         if not removing:
@@ -51,6 +54,11 @@ def agree(ledger: Ledger, limits: RemovalLimits) -> None:
         raise SyncRefused(reason.replace("nothing was changed", "nothing was removed"))
     with ledger.transaction():
         db.execute("UPDATE outgoing SET agreed = 1 WHERE after IS NULL")
+
+
+def forget_returned(db: sqlite3.Connection) -> None:
+    """What was said to have gone, and has come back since under its name, does not leave, nor count as leaving."""
+    db.execute(f"DELETE FROM outgoing AS o WHERE o.after IS NULL AND NOT o.agreed AND {_BACK}")  # noqa: S608 - our own words
 
 
 def remove_outgoing(ledger: Ledger, folder: Folder, day: date) -> Removed:
