@@ -14,7 +14,7 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -184,6 +184,7 @@ async def pull(
             if options.lock is not None:
                 check_lock_option(options.lock, query)
             source = run.named(source)
+            await run.tell_asked(source)
             with run.limits(cohorts=1):
                 cohort_id = await run.plan(query, source)
                 await run.check_lock(cohort_id, query, source)
@@ -223,6 +224,8 @@ async def resume(
         run = Run(destination, dest, options, world, stop, command="resume")
         with run.ends_badly(), stop:
             sources = [run.named(source) for source in sources]
+            for source in sources:
+                await run.tell_asked(source)
             if damaged:
                 destination.ledger.plan_again(damaged, "damaged or gone")
             with run.limits(cohorts=len(cohorts)):
@@ -318,6 +321,7 @@ class Run:
         self._searches = 0
         self._finished = False
         self._stop = stop
+        self._told: set[tuple[str, str]] = set()  # to the audit log: sources, and who we are to them
         self._down: dict[str, SourceError] = {}  # base URL -> why that source is not asked any more
         self._error: HaulError | None = None  # what ends the run, whatever the source
         self._reached = ""  # the limit of the user's that ended the run
@@ -453,7 +457,7 @@ class Run:
         world = self._world
         hosts = {spec.name: (spec, await world.open_host(spec)) for spec in source.specs}
         stopped = {spec.name: self._down[spec.base_url] for spec in source.specs if spec.base_url in self._down}
-        told = self._tell_sources(hosts)
+        self._tell_sources(hosts)
         try:
             async with build.open_engine(
                 self._at,
@@ -467,7 +471,7 @@ class Run:
             ) as engine:
                 for name, error in (await engine.run()).items():
                     self._down[hosts[name][0].base_url] = error
-            self._tell_sources(hosts, told)
+            self._tell_sources(hosts)  # a token may tell only now whose it is
         except (LandingError, LedgerError, CrewError) as error:
             self._error = error
 
@@ -481,15 +485,17 @@ class Run:
         facts = {"fingerprint": cohort.fingerprint, "planned_at": cohort.planned_at, "source": cohort.source}
         ledger.tell("cohort", {**facts, "series": standing.series_planned, "series_complete": standing.series_complete})
 
-    def _tell_sources(
-        self, hosts: "Mapping[str, tuple[SourceSpec, Host]]", told: Collection[tuple[str, str]] = ()
-    ) -> list[tuple[str, str]]:
-        """Tell the audit log whom we ask as whom, but for what was told; return that. A token may tell only later."""
-        asked = [(name, host.identity) for name, (_, host) in hosts.items()]
-        for name, identity in asked:
-            if (name, identity) not in told:
-                self._at.ledger.tell("asked", {"source": name, "url": hosts[name][0].base_url, "as": identity})
-        return asked
+    async def tell_asked(self, source: Sources) -> None:
+        """Tell the audit log, where there is one, whom we ask as whom: also of a run that will bring nothing."""
+        if self._options.audit_log is not None:
+            self._tell_sources({spec.name: (spec, await self._world.open_host(spec)) for spec in source.specs})
+
+    def _tell_sources(self, hosts: "Mapping[str, tuple[SourceSpec, Host]]") -> None:
+        for name, (spec, host) in hosts.items():
+            asked = name, host.identity
+            if asked not in self._told:
+                self._told.add(asked)
+                self._at.ledger.tell("asked", {"source": name, "url": spec.base_url, "as": host.identity})
 
     def _open_crew(self) -> "OpenCrew | None":
         """Return what starts the processes that haul, where they are to be several."""
@@ -523,8 +529,9 @@ class Run:
         """Note in the ledger that an error ended the run before there was anything to report."""
         try:
             yield
-        except HaulError:
+        except HaulError as error:
             with suppress(LedgerError):  # the first error is the one to tell
+                self._at.ledger.tell("run failed", {"error": type(error).__name__})
                 self._end_run("failed")
             raise
 

@@ -1,5 +1,6 @@
 """`sync` of a server that only answers searches: what is fewer there leaves, and an empty answer is never obeyed."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def words(url: str, dest: Path) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("style", ["orthanc", "dcm4chee"])
 def test_a_night_on_which_the_server_has_nothing(commands: QuickCommands, tmp_path: Path, style: str) -> None:
-    archive = filled()
+    archive, log, audit = filled(), tmp_path / "sync.log", tmp_path / "audit.log"
+    tmp_path /= "mirror"
     with origin_thread(archive, style=style) as origin:
         url = origin.url
         assert commands.run(*words(url, tmp_path)).code == 0
@@ -44,11 +46,19 @@ def test_a_night_on_which_the_server_has_nothing(commands: QuickCommands, tmp_pa
         for series in range(3):
             for index in range(1, 5):
                 archive.remove("1.2.0", f"1.2.0.{series}", index)
-        for more in ((), ("--max-delete", "1000"), ("--dry-run",)):
+        told = ("--log-file", str(log), "--audit-log", str(audit))
+        for more in (told, ("--max-delete", "1000"), ("--dry-run",)):
             ended = commands.run(*words(url, tmp_path), *more)
             assert (ended.code, ended.json["error"]) == (1, "SyncRefused"), ended.stderr
             assert "never obeyed" in ended.complaint
             assert read_tree(tmp_path) == before
+        assert "never obeyed" in log.read_text()
+        entries = [json.loads(line) for line in audit.read_text().splitlines()]
+        (asked,) = [each for each in entries if each["event"] == "asked"]
+        assert (asked["url"], asked["as"]) == (url, "anonymous")
+        (failed,) = [each for each in entries if each["event"] == "run failed"]
+        assert failed["error"] == "SyncRefused"
+        assert entries[-1]["state"] == "failed"
         status_now = commands.run("status", str(tmp_path), "--json")
         assert (status_now.code, status_now.json["series_complete"]) == (0, 3)
 

@@ -1,8 +1,9 @@
 """The parent's side of planning: start the child, relay what it says."""
 
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import anyio
 from anyio.abc import Process
@@ -73,8 +74,14 @@ async def _converse(process: Process, request: PlanRequest, on_progress: Callabl
     if last is not None and last.failed is not None:
         raise last.failed.as_error()
     if last is None or last.summary is None:
-        why = "".join(complaint).strip().splitlines()
-        # Of a traceback only the kind of the error: its text may quote what a server sent.
-        kind = why[-1].partition(":")[0][:80] if why else "it said nothing"
-        raise CohortError(f"planning ended early (exit {process.returncode}): {kind}")
+        raise CohortError(f"planning ended early (exit {process.returncode}): {_kind_of(complaint)}")
     return last
+
+
+def _kind_of(complaint: Iterable[str]) -> str:
+    """Of a traceback return only the kind of the error: its text may quote what a server sent."""
+    for line in reversed("".join(complaint).splitlines()):
+        kind = line.lstrip(" |+-").partition(":")[0]  # groups of errors are drawn with boxes
+        if re.fullmatch(r"[A-Za-z_][\w.]{0,79}", kind, re.ASCII):
+            return kind
+    return "it said nothing"

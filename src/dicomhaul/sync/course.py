@@ -34,6 +34,7 @@ async def sync(  # noqa: PLR0917 - as run.pull
             if options.lock is not None:
                 check_lock_option(options.lock, query)
             source = run.named(source)
+            await run.tell_asked(source)
             with run.limits(cohorts=1):
                 follower = Follower(destination, query, source, world, following=following, options=options)
                 cohort_id = await follower.follow()

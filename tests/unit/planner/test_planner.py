@@ -22,7 +22,7 @@ from dicomhaul.land.layout import IDC_LAYOUT, PLAIN_LAYOUT
 from dicomhaul.model import Query
 from dicomhaul.origin import Rule, Stall, Status
 from dicomhaul.plan.estimate import Amount, Summary
-from dicomhaul.planner.parent import plan
+from dicomhaul.planner.parent import _kind_of, plan
 from dicomhaul.planner.request import (
     REPLY_JSON,
     REQUEST_JSON,
@@ -264,6 +264,19 @@ async def test_a_child_that_is_killed_is_an_error(tmp_path: Path) -> None:
     ledger = Ledger.open(tmp_path / "ledger.sqlite3")
     assert ledger.cohorts() == []
     ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (["Traceback ...\n", "ValueError: secret of a server\n"], "ValueError"),
+        (["  | ExceptionGroup: one\n  +-+---- 1 ----\n    | KeyError: 'x'\n    +-----\n"], "KeyError"),
+        (["duckdb.duckdb.OutOfMemoryException: x"], "duckdb.duckdb.OutOfMemoryException"),
+        ([], "it said nothing"),
+    ],
+)
+def test_of_a_child_that_breaks_off_only_the_kind_of_the_error_is_told(said: list[str], kind: str) -> None:
+    assert _kind_of(said) == kind
 
 
 @pytest.mark.anyio
