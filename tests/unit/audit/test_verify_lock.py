@@ -197,7 +197,9 @@ def test_a_lock_without_its_end_proves_nothing(ledger: Ledger, tmp_path: Path) -
 
 def test_a_ledger_writes_the_lock_of_a_cohort(ledger: Ledger, tmp_path: Path) -> None:
     other = [replace_series(series(8))]
-    ledger.plan_cohort(name="o", fingerprint="o", query='{"everything": true}', source="s", planned_at="", layout="x", rows=other)
+    ledger.plan_cohort(
+        name="o", fingerprint="o", query='{"everything": true}', source="s", planned_at="", layout="x", rows=other
+    )
     (cohort, _) = ledger.cohorts()
     path = tmp_path / "cohort.lock"
     with closing(ledger):
