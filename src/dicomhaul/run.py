@@ -59,6 +59,7 @@ from dicomhaul.record.place import place_of, shard_folder
 from dicomhaul.record.reader import CohortRow, LandedRow
 from dicomhaul.record.relock import lacks_digests, locked_rows, making_lock, new_header, write_lock_from_ledger
 from dicomhaul.record.removals import Removed, agree, remove_outgoing
+from dicomhaul.record.swaps import due_swaps, swap
 from dicomhaul.report import INDEX_NAME, LandedSeries, Report, RunState
 
 if TYPE_CHECKING:
@@ -374,7 +375,12 @@ class Run:
             self._world.observer(Noticed(note))
         if self._following is not None:
             self._difference = summary.difference
+            await anyio.to_thread.run_sync(self._file_elsewhere)
         return next(cohort.id for cohort in ledger.cohorts() if cohort.fingerprint == mark)
+
+    def _file_elsewhere(self) -> None:
+        """Give complete series the folder that they belong into now. Raises LandingError, LedgerError."""
+        swap(self._at.ledger, self._at.folder, due_swaps(self._at.ledger))
 
     def changed(self, difference: Difference) -> None:
         """What the source told of changes is planned."""

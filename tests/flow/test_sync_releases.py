@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import NAMESPACE_OID, uuid5
 
+import pyarrow.parquet as pq
 import pytest
 
 from dicomhaul.model import Series
@@ -48,7 +49,8 @@ def years(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Years]:
     b24, c24 = revised(b, "24", (b.expected or 0) + 2, 1_500), revised(c, "24", (c.expected or 0) - 1, 900)
     b25 = revised(b, "25", 2, 2_000, other=True)
     c25 = c24._replace(patient="RENAMED")
-    rows = {23: [a, b, c, d], 24: [a, b24, c24, e], 25: [a, b25, revised(c25, "25", 3, 1_100), d, e]}
+    a25 = a._replace(collection="renamed_collection", license="CC0")
+    rows = {23: [a, b, c, d], 24: [a, b24, c24, e], 25: [a25, b25, revised(c25, "25", 3, 1_100), d, e]}
     every = {row.revision: row for each in rows.values() for row in each}
     holdings = synthetic_holdings(every.values(), max_instance_bytes=BYTES)
     releases = {number: write_release(folder, number, each) for number, each in rows.items()}
@@ -71,6 +73,10 @@ def test_each_time_it_is_what_a_fresh_pull_brings(years: Years, tmp_path: Path) 
         assert_recorded(dest, years.tree(number))
         seen.append(tuple(ended.json[f"series_{what}"] for what in ("added", "revised", "withdrawn")))
         fresh = tmp_path / f"fresh-{step}"
+        index = pq.read_table(dest / "index.parquet", columns=["collection_id", "license_short_name"])
+        assert set(map(tuple, zip(*index.to_pydict().values(), strict=True))) == {
+            (row.collection, row.license) for row in years.rows[number]
+        }
         if step < 3:
             assert years.command(number, "pull", *ALL, "-o", fresh).code == 0
             assert read_tree(fresh) == read_tree(dest)
@@ -98,6 +104,9 @@ def test_it_says_what_it_would_do_and_does_nothing(years: Years, tmp_path: Path)
     assert all(step["size_bytes"] and step["reason"] and step["series"] in series for step in ended.json["steps"])
     assert "--max-delete" in ended.json["refused"]
     assert {path: path.read_bytes() for path in dest.rglob("*") if path.is_file()} == before
+    later = years.command(25, "sync", *ALL, "-o", dest, "--dry-run")
+    moved = [step["series"] for step in later.json["steps"] if step["action"] == "move"]
+    assert moved == [years.rows[25][0].series]
 
 
 def test_what_would_remove_too_much_changes_nothing(years: Years, tmp_path: Path) -> None:
@@ -135,8 +144,11 @@ def test_what_is_withdrawn_may_stay(years: Years, tmp_path: Path) -> None:
     again = years.command(25, "sync", *ALL, "-o", dest, *FREELY)
     assert (again.code, again.json["series_added"]) == (0, 0)  # what stayed was wanted again
     assert read_tree(dest) == years.tree(25)
-    assert years.command(24, "pull", *ALL, "-o", dest).code == 0  # a pull removes nothing but what is replaced
-    assert read_tree(dest) == both
+    assert years.command(24, "pull", *ALL, "-o", dest).code == 0
+    renamed = idc_tree(years.holdings, years.rows[25][:1])
+    former = idc_tree(years.holdings, years.rows[24][:1])
+    # A pull removes nothing but what is replaced, and moves nothing.
+    assert read_tree(dest) == {path: content for path, content in both.items() if path not in former} | renamed
     assert years.command(24, "sync", *ALL, "-o", dest, *FREELY).json["series_withdrawn"] == 1
     assert read_tree(dest) == years.tree(24)
 

@@ -28,6 +28,7 @@ from dicomhaul.model import (
 )
 from dicomhaul.ports import Ledger as LedgerPort
 from dicomhaul.ports import Sink
+from dicomhaul.record.departing import Following
 from dicomhaul.record.ledger import Ledger
 
 T = TypeVar("T")
@@ -64,6 +65,7 @@ def write_cohort(
     name: str = "cohort",
     missing: Sequence[Failure] = (),
     searched: bool = False,
+    following: Following | None = None,
 ) -> int:
     """Write a cohort whose fingerprint is its name, and which asks what no other one asks; return its id."""
     return ledger.plan_cohort(
@@ -76,6 +78,7 @@ def write_cohort(
         searched=searched,
         rows=rows,
         missing=missing,
+        following=following,
     ).cohort_id
 
 

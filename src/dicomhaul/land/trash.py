@@ -46,7 +46,7 @@ def discard(folder: Folder, day: date, files: Iterable[Leaving]) -> list[bool]:
         for (lies, home), group in groupby(files, key=lambda each: (each.lies, each.folder)):
             names = [each.file for each in group]
             there += _discard(folder, day, lies, home, names)
-            _clear(folder, lies)
+            clear_empty(folder, lies)
     except OSError as error:
         raise landing_error(error, "move a file to the trash") from error
     finally:
@@ -74,8 +74,8 @@ def _move(source: Path, target: Path, name: str) -> bool:
     return True
 
 
-def _clear(folder: Folder, lies: str) -> None:
-    """Remove a folder that is empty, and those above it that are."""
+def clear_empty(folder: Folder, lies: str) -> None:
+    """Remove a folder below the destination that is empty, and those above it that are. Raises OSError."""
     name = lies if folder.real(lies) is not None else ""
     while name and name != PRIVATE:
         try:

@@ -74,7 +74,7 @@ def _groups(sheet: Sheet, cohort: IdcCohort) -> list[Group]:
 
 
 def _placed(sheet: Sheet, cohort: IdcCohort | LockedCohort) -> Iterator[list[Series]]:
-    if sheet.request.load is None:  # nobody asks for folders
+    if sheet.request.load is None and sheet.request.foreseeing is None:  # nobody asks for folders
         for batch in cohort.iter_rows():
             yield [row for row, _ in batch]
         return

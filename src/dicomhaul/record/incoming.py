@@ -74,15 +74,15 @@ def judge_incoming(db: sqlite3.Connection, *, searched: bool, following: bool) -
 
     A cohort that names a series twice, as a whole and by instances, wants it as a whole.
     """
-    db.create_function("judge", 8, _judge, deterministic=True)
+    db.create_function("judge", 10, _judge, deterministic=True)
+    said = "s.revision, s.expected, s.whole, s.state = 1, n.revision, n.expected, n.whole, :mode"
+    where = "coalesce((SELECT w.folder FROM swap w WHERE w.series_id = s.id), s.folder), n.folder"
     db.execute("DROP TABLE IF EXISTS temp.changed")
     db.execute(
-        "CREATE TEMP TABLE changed AS SELECT s.id, n.*, max(n.whole) AS any_whole, "
-        "s.whole AND NOT max(n.whole) AS partly, "
-        "judge(s.revision, s.expected, s.whole, s.state = 1, n.revision, n.expected, n.whole, :mode) AS action "
+        "CREATE TEMP TABLE changed AS SELECT s.id, n.*, max(n.whole) AS any_whole, "  # noqa: S608 - our own words
+        f"s.whole AND NOT max(n.whole) AS partly, judge({said}, {where}) AS action "
         "FROM incoming n JOIN series s ON s.series = n.series AND s.study = n.study "
-        "WHERE judge(s.revision, s.expected, s.whole, s.state = 1, n.revision, n.expected, n.whole, :mode) <> 0 "
-        "GROUP BY s.id",
+        f"WHERE judge({said}, {where}) <> 0 GROUP BY s.id",
         {"mode": searched + 2 * following},
     )
     db.execute("CREATE UNIQUE INDEX temp.changed_id ON changed (id)")
@@ -102,9 +102,12 @@ def _judge(  # noqa: PLR0917 - as SQL calls it
     new_expected: int | None,
     new_whole: int,
     mode: int,
+    folder: str,
+    new_folder: str,
 ) -> int:
-    if revision == new_revision and expected == new_expected and whole and new_whole and expected is not None:
+    same = revision == new_revision and expected == new_expected and folder == new_folder
+    if same and whole and new_whole and expected is not None:
         return Action.KEEP  # nearly all of a million; the table says so, too
-    held = Held(revision, expected, bool(whole), bool(complete))
-    wanted = Wanted(new_revision, new_expected, bool(new_whole))
+    held = Held(revision, expected, bool(whole), bool(complete), folder=folder)
+    wanted = Wanted(new_revision, new_expected, bool(new_whole), new_folder)
     return int(judge(held, wanted, searched=bool(mode & 1), following=bool(mode & 2)))

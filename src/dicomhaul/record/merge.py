@@ -35,6 +35,9 @@ def merge_incoming(
     (populated,) = db.execute("SELECT EXISTS (SELECT 1 FROM series)").fetchone()
     if populated:
         judge_incoming(db, searched=searched, following=following)
+        if following:
+            _describe(db)
+            _file_elsewhere(db)
         revised = f"(SELECT id FROM changed WHERE action = {Action.REVISE:d})"  # noqa: S608 - our own words
         _set_aside(db, revised, by_stem=by_stem, beside=beside)
         # Single instances that were wanted stay wanted: by name, whatever the revision.
@@ -93,6 +96,34 @@ def want(db: sqlite3.Connection, cohort_id: int, *, alone: bool) -> None:
     db.execute(f"INSERT OR IGNORE INTO member (cohort_id, series_id, expected) SELECT ?, {rows}", (cohort_id,))
     db.execute("DROP TABLE temp.incoming")
     db.execute("DROP TABLE temp.selected")
+
+
+def _describe(db: sqlite3.Connection) -> None:
+    """What a mirror says of a revision that it holds is what its source says of it now."""
+    names = ("collection", "patient", "modality", "license")
+    db.execute(
+        f"UPDATE series SET {', '.join(f'{name} = coalesce(n.{name}, series.{name})' for name in names)} "  # noqa: S608 - our own words
+        "FROM incoming n WHERE n.series = series.series AND n.study = series.study AND n.revision = series.revision "
+        f"AND ({' OR '.join(f'(n.{name} IS NOT NULL AND n.{name} IS NOT series.{name})' for name in names)})"
+    )
+    (changed,) = db.execute("SELECT changes()").fetchone()
+    if changed:
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('index', 'stale')")
+
+
+def _file_elsewhere(db: sqlite3.Connection) -> None:
+    """Let series that belong into another folder go there, as a new revision takes its place."""
+    moved = f"(SELECT id, folder FROM changed WHERE action = {Action.MOVE:d})"  # noqa: S608 - our own words
+    db.execute(f"UPDATE swap SET folder = m.folder, inode = NULL FROM {moved} m WHERE m.id = swap.series_id")  # noqa: S608 - our own words
+    db.execute(
+        f"INSERT OR IGNORE INTO swap (series_id, folder) SELECT m.id, m.folder FROM {moved} m "  # noqa: S608 - our own words
+        "WHERE EXISTS (SELECT 1 FROM instance i WHERE i.series_id = m.id AND i.state = 1)"
+    )
+    db.execute(
+        f"UPDATE series SET folder = m.folder FROM {moved} m WHERE m.id = series.id "  # noqa: S608 - our own words
+        "AND series.id NOT IN (SELECT series_id FROM swap)"
+    )
+    db.execute("DELETE FROM changed WHERE action = ?", (Action.MOVE,))
 
 
 def _set_aside(db: sqlite3.Connection, revised: str, *, by_stem: bool, beside: str) -> None:

@@ -1,4 +1,4 @@
-"""A series whose new revision is complete takes its place: noted, exchanged, recorded.
+"""A series takes its place, as a new revision or because it belongs elsewhere now: noted, exchanged, recorded.
 
 note the inode of our folder, which then tells whether the next step was taken     [one commit for all that are due]
 exchange the folders                                                              [land.exchange]
@@ -7,12 +7,13 @@ record where the new revision lies, and where the old one does now              
 Interrupted anywhere, `recover_swaps` goes on with it when the destination is opened again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from dicomhaul.land.exchange import inode_of, take_place
-from dicomhaul.land.folder import Folder
-from dicomhaul.land.trash import sweep_beside
+from dicomhaul.land.folder import PRIVATE, Folder
+from dicomhaul.land.trash import clear_empty, sweep_beside
+from dicomhaul.land.writer import landing_error
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.reader import guard
 
@@ -24,7 +25,7 @@ class Due(NamedTuple):
 
     Attributes:
         series_id: the ledger's key.
-        side: the folder of ours where it lies.
+        side: where it lies: a folder of ours, or the one where it belonged.
         place: the folder that it belongs into.
         inode: of `side`, as it was noted; None: nothing was begun.
     """
@@ -64,11 +65,21 @@ def swap(ledger: Ledger, folder: Folder, due: Sequence[Due]) -> None:
         for each, there in done:
             if there:
                 record_swap(ledger, each)
+    _clear([each.side for each, there in done if there], folder)
     folder.forget()
     for series_id in [each.series_id for each, there in done if not there]:
         with ledger.transaction():
             db.execute("UPDATE swap SET inode = NULL WHERE series_id = ?", (series_id,))
         ledger.plan_again([(series_id, sop) for sop in ledger.known(series_id).landed], _LOST)
+
+
+def _clear(sides: Iterable[str], folder: Folder) -> None:
+    try:
+        for side in sides:
+            if not side.startswith(f"{PRIVATE}/"):
+                clear_empty(folder, side)
+    except OSError as error:
+        raise landing_error(error, "remove a folder that is empty") from error
 
 
 def _exchange(ledger: Ledger, folder: Folder, due: Due) -> bool:

@@ -8,8 +8,9 @@ from dicomhaul.plan.difference import REASONS, Action, Held, Wanted, judge
 
 revisions = st.sampled_from([None, "a", "b"])
 counts = st.none() | st.integers(1, 3)
-held = st.builds(Held, revisions, counts, st.booleans(), st.booleans(), st.just(False))
-wanted = st.builds(Wanted, revisions, counts, st.booleans())
+folders = st.sampled_from(["x", "y"])
+held = st.builds(Held, revisions, counts, st.booleans(), st.booleans(), st.just(False), folders)
+wanted = st.builds(Wanted, revisions, counts, st.booleans(), folders)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,19 @@ def test_a_server_that_states_no_number_is_asked_for_its_list(*, complete: bool,
     assert judge(Held(None, 4, complete=complete), Wanted(), searched=True) is action
 
 
+@pytest.mark.parametrize(
+    ("revision", "following", "action"),
+    [("a", True, Action.MOVE), ("a", False, Action.KEEP), (None, True, Action.KEEP)],
+)
+def test_what_is_filed_elsewhere_moves_where_an_index_says_so(
+    *, revision: str | None, following: bool, action: Action
+) -> None:
+    there, now = Held(revision, 3, folder="old/1"), Wanted(revision, 3, folder="renamed/1")
+    assert judge(there, now, following=following) is action
+    part = Wanted(revision, 1, whole=False, folder="renamed/1")
+    assert judge(there, part, following=following) is Action.KEEP
+
+
 @given(there=held, now=wanted, searched=st.booleans(), following=st.booleans())
 def test_what_is_done_settles_it(*, there: Held, now: Wanted, searched: bool, following: bool) -> None:
     """Once an action was carried out, the same cohort asks for nothing more; ASK alone may come again, of a search."""
@@ -56,9 +70,12 @@ def test_what_is_done_settles_it(*, there: Held, now: Wanted, searched: bool, fo
     if action in {Action.REVISE, Action.GROW, Action.ASK}:
         whole = there.whole or now.whole
         expected = now.expected if now.whole else there.expected if action is not Action.REVISE else None
-        after = Held(now.revision or there.revision, expected, whole)
+        folder = now.folder if action is Action.REVISE else there.folder
+        after = Held(now.revision or there.revision, expected, whole, folder=folder)
+    elif action is Action.MOVE:
+        after = there._replace(folder=now.folder)
     again = judge(after, now, searched=False, following=following)
-    assert again is Action.KEEP
+    assert again is Action.KEEP or (again is Action.MOVE and action in {Action.GROW, Action.ASK})
 
 
 @given(there=held, now=wanted, searched=st.booleans(), following=st.booleans())

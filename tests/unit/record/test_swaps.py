@@ -17,6 +17,8 @@ from dicomhaul.land.folder import check_below
 from dicomhaul.land.trash import purge
 from dicomhaul.land.writer import Staged
 from dicomhaul.model import Proof, State
+from dicomhaul.plan.removal import RemovalLimits
+from dicomhaul.record.departing import Following
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.recovery import receipt_of, recover
 from dicomhaul.record.removals import remove_outgoing
@@ -161,6 +163,48 @@ def test_killed_anywhere_it_ends_well(*, exchanges: bool, tmp_path: Path, monkey
         nth += 1
     assert {frozenset(OLD), frozenset(NEW)} <= seen
     assert nth > 8
+
+
+@pytest.mark.parametrize("exchanges", [True, False], ids=["exchange", "two renames"])
+@pytest.mark.parametrize("taken", [True, False], ids=["somebody's folder is there", "nothing is there"])
+def test_a_series_that_is_filed_elsewhere_goes_there_whenever_it_is_killed(
+    *, taken: bool, exchanges: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchanges:
+        monkeypatch.setattr(exchange, "exchange_names", lambda *_: False)
+    renamed = "renamed/1.1"
+    done, nth = False, 0
+    while not done:
+        mirror = Mirror(tmp_path / f"{nth}")
+        mirror.plan("a", 2)
+        mirror.bring(OLD)
+        mirror.complete()
+        mirror.settle()
+        (mirror.root / PLACE / "notes.txt").write_text("a reader's own")
+        if taken:
+            (mirror.root / renamed).mkdir(parents=True)
+            (mirror.root / renamed / "notes.txt").write_text("another's")
+        row = series_row("1.1", expected=2, revision="a")._replace(folder=renamed, license="CC0")
+        write_cohort(mirror.ledger, [row], following=Following(RemovalLimits()))
+        assert [found.license for found in mirror.ledger.iter_members()] == ["CC0"]
+        assert mirror.seen() == OLD
+        with killed_at(monkeypatch, nth) as steps:
+            try:
+                swap(mirror.ledger, mirror.folder, due_swaps(mirror.ledger))
+                done = True
+            except Killed:
+                pass
+        mirror.reopen()
+        there = {path.name: path.read_bytes() for path in (mirror.root / renamed).iterdir()}
+        assert {name: there.get(f"{name}.dcm") for name in OLD} == OLD, steps
+        notes = sorted(text for name, text in there.items() if name.startswith("notes"))
+        assert notes == sorted([b"a reader's own", *[b"another's"] * taken]), steps
+        assert not (mirror.root / PLACE).exists() or not any((mirror.root / PLACE).iterdir())
+        assert [found.folder for found in mirror.ledger.iter_files()] == [renamed] * 2
+        assert due_swaps(mirror.ledger) == []
+        mirror.ledger.close()
+        nth += 1
+    assert nth > 3
 
 
 def test_what_leaves_is_no_stranger_before_and_after(mirror: Mirror) -> None:
