@@ -24,13 +24,16 @@ _UNITED: Final = "united:"  # in `meta`, before the id of a ledger: what of it w
 _COHORT: Final = "cohort:"  # in `meta`, before the fingerprint of a shard's cohort: the fingerprint of the whole
 
 
-def question(query: str) -> str:
+def question(query: str, *, following: bool) -> str:
     """Return what tells one question from another, of a query as the ledger has it.
 
-    A shard asks what the whole asks, and the text of a manifest that came by standard input is what it says today.
+    A shard asks what the whole asks. To who follows, the text of a manifest that came by standard input is what it says
+    today; to who pulls, another text asks for something else besides.
     """
-    asked = QUERY_JSON.validate_json(query)
-    return QUERY_JSON.dump_json(replace(asked, shard=None, manifest=None if asked.manifest is None else "")).decode()
+    asked = replace(QUERY_JSON.validate_json(query), shard=None)
+    if following and asked.manifest is not None:
+        asked = replace(asked, manifest="")
+    return QUERY_JSON.dump_json(asked).decode()
 
 
 def take_cohorts(db: sqlite3.Connection, source: sqlite3.Connection, ours: Sequence[int]) -> None:

@@ -55,11 +55,11 @@ class Withdrawn(NamedTuple):
     size_bytes: int = 0
 
 
-def same_question(db: sqlite3.Connection, query: str, source: str) -> list[int]:
-    """Return the cohorts that asked the same, oldest first."""
-    ours = question(query)
+def same_question(db: sqlite3.Connection, query: str, source: str, *, following: bool) -> list[int]:
+    """Return the cohorts that asked the same, oldest first; see `asked.question`."""
+    ours = question(query, following=following)
     rows = db.execute("SELECT id, query FROM cohort WHERE source = ? ORDER BY id", (source,)).fetchall()
-    return [cohort_id for cohort_id, text in rows if question(text) == ours]
+    return [cohort_id for cohort_id, text in rows if question(text, following=following) == ours]
 
 
 def note_former(db: sqlite3.Connection, cohorts: list[int]) -> None:

@@ -247,7 +247,7 @@ class Ledger(LedgerReader):
         """
         with self.transaction():
             db = self._db
-            same = same_question(db, query, source)
+            same = same_question(db, query, source, following=following is not None)
             note_former(db, same)
             (alone,) = db.execute("SELECT NOT EXISTS (SELECT 1 FROM series)").fetchone()
             cohort_id = self._take_place(same, fingerprint)
@@ -272,14 +272,14 @@ class Ledger(LedgerReader):
         return PlannedCohort(cohort_id, merged._replace(withdrawn=gone.series))
 
     def same_question(self, query: str, source: str) -> list[int]:
-        """Return the cohorts that asked the same (a query as JSON, a source), oldest first."""
+        """Return the cohorts that asked the same (a query as JSON, a source), to who follows it, oldest first."""
         with guard(self.path):
-            return same_question(self._db, query, source)
+            return same_question(self._db, query, source, following=True)
 
     def refuse_nothing(self, name: str, query: str, source: str) -> None:
         """Raise SyncRefused where something is here of a question to which the answer is nothing now."""
         with guard(self.path):
-            note_former(self._db, same_question(self._db, query, source))
+            note_former(self._db, same_question(self._db, query, source, following=True))
             refuse_nothing(self._db, name)
 
     def _take_place(self, same: list[int], fingerprint: str) -> int:

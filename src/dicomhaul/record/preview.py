@@ -93,7 +93,7 @@ def foresee(
         else:
             db.execute("CREATE TABLE route (id INTEGER PRIMARY KEY, first, names, reason, UNIQUE (names, reason))")
             db.execute("ATTACH ? AS there", (attach_uri(there),))
-        same = same_question(db, query, source)
+        same = same_question(db, query, source, following=True)
         note_former(db, same)
         load_incoming(db, rows)
         if not db.execute("SELECT EXISTS (SELECT 1 FROM incoming)").fetchone()[0]:
