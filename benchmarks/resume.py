@@ -28,7 +28,7 @@ from dicomhaul.model import Query
 from dicomhaul.planner.parent import plan
 from dicomhaul.planner.request import Load, PlanRequest
 from dicomhaul.record.ledger import Ledger
-from dicomhaul.run import fingerprint
+from dicomhaul.steps.question import fingerprint
 
 _SERIES: Final = 1_000_000
 _QUICK_SERIES: Final = 20_000

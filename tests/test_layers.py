@@ -39,6 +39,7 @@ ROOMS: Final = (
     "crew",
     "planner",
     "doctor",
+    "steps",
     "run",
     "sync",
     "adopting",

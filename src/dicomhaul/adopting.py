@@ -22,7 +22,6 @@ from typing import Any, Literal
 import anyio
 import anyio.to_thread
 
-from dicomhaul import run
 from dicomhaul.audit.tree import OWN_NAMES
 from dicomhaul.config.options import HaulOptions
 from dicomhaul.config.source import Sources
@@ -41,6 +40,9 @@ from dicomhaul.record.placing import How
 from dicomhaul.record.reader import Standing
 from dicomhaul.record.rehearse import copy_ledger
 from dicomhaul.report import INDEX_NAME, RunState
+from dicomhaul.run import Surroundings
+from dicomhaul.steps.index import write_index
+from dicomhaul.steps.question import plan_request, searches
 
 AdoptState = Literal["complete", "adopted", "partial", "interrupted"]
 
@@ -106,7 +108,7 @@ async def adopt(
     *,
     source: Sources,
     options: HaulOptions,
-    world: run.Surroundings,
+    world: Surroundings,
     taking: Taking,
     shard: Shard | None = None,
     stop: anyio.CancelScope,
@@ -150,7 +152,7 @@ async def adopt(
             step = _Step(tree, dest, adopter, world.tally, stop, in_place=in_place, sync=not taking.dry_run)
             note.finished = await anyio.to_thread.run_sync(step.take_all)
             if shard is None and not taking.dry_run and (at.adopted or adopter.totals.adopted or _lacks_index(at)):
-                await run.write_index(at)
+                await write_index(at)
         standing = at.ledger.standing(*note.cohorts)
         note.whole = standing.series_complete == standing.series_planned
     return Adopted(tree, dest, note.state, note.totals, standing, taking.dry_run)
@@ -175,7 +177,7 @@ class _Note:
 
 
 @contextmanager
-def _noted_run(at: Destination, world: run.Surroundings, taking: Taking) -> Iterator[_Note]:
+def _noted_run(at: Destination, world: Surroundings, taking: Taking) -> Iterator[_Note]:
     """Keep the ledger's row of this run. What is still to come makes it `paused`: a mirror is not whole by that."""
     note, ledger = _Note(), at.ledger
     if taking.dry_run:
@@ -202,7 +204,7 @@ def _lacks_index(at: Destination) -> bool:
     return not (at.folder.root / INDEX_NAME).exists() and at.ledger.standing().instances_present > 0
 
 
-def _timestamp(world: run.Surroundings) -> str:
+def _timestamp(world: Surroundings) -> str:
     return datetime.fromtimestamp(world.clock.now(), UTC).isoformat(timespec="seconds")
 
 
@@ -219,13 +221,13 @@ def _is_in_place(tree: Path, dest: Path, how: How) -> bool:
     return in_place
 
 
-async def _plan(at: Destination, query: Query, source: Sources, options: HaulOptions, world: run.Surroundings) -> int:
+async def _plan(at: Destination, query: Query, source: Sources, options: HaulOptions, world: Surroundings) -> int:
     """Write the cohort into the ledger as `pull` would, unless exactly this one is there; return its id."""
     if at.name_by(options.name_by) == "crdc":
         source = source.buckets()
-    mark, request = run.plan_request(at, query, source, options=options, planned_at=_timestamp(world))
+    mark, request = plan_request(at, query, source, options=options, planned_at=_timestamp(world))
     known = [cohort.id for cohort in at.ledger.cohorts() if cohort.fingerprint == mark]
-    if known and not run.searches(source):
+    if known and not searches(source):
         return known[0]
     asked = world.tally.requests
 

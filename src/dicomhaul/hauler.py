@@ -40,6 +40,7 @@ from dicomhaul.record.preview import Preview
 from dicomhaul.record.reader import CohortRow
 from dicomhaul.record.scratch import sweep_scratch
 from dicomhaul.report import LandedSeries, Report
+from dicomhaul.steps.question import default_layout
 from dicomhaul.sync import foresee
 from dicomhaul.sync import sync as follow
 
@@ -250,7 +251,7 @@ class Hauler:
             there = layout_of(Path(to), self._options.state_dir, cohort.query.shard)
             naming = naming_of(Path(to), self._options.state_dir, cohort.query.shard, wanted=naming)
             present = place_of(Path(to), self._options.state_dir, cohort.query.shard).ledger
-        layout = self._options.layout or there or run.default_layout(source)
+        layout = self._options.layout or there or default_layout(source)
         return await plan(
             PlanRequest(
                 query=cohort.query,

@@ -20,7 +20,6 @@ from typing import Final, NamedTuple
 
 import anyio.from_thread
 
-from dicomhaul import run
 from dicomhaul.config.source import resolve_sources
 from dicomhaul.destination import Destination, find_place, hold_at_rest, hold_whole
 from dicomhaul.durable import sync_folder
@@ -35,6 +34,8 @@ from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.place import Place, is_shard_folder, place_of, shard_folder, shards_at
 from dicomhaul.record.reader import CohortRow, Standing
 from dicomhaul.record.unite import Other, United, unite
+from dicomhaul.steps.index import write_index
+from dicomhaul.steps.question import fingerprint
 
 _SHOWN: Final = 3
 _MERGED: Final = "merged"  # in `meta`: the folders of shards that are merged, and needed by nobody
@@ -120,7 +121,7 @@ def merge(
                 fingerprint=_fingerprint(at),
             )
             with anyio.from_thread.start_blocking_portal("asyncio") as portal:  # whoever calls may have a loop
-                portal.call(run.write_index, at)
+                portal.call(write_index, at)
             if shared_tree:
                 merged = {*_merged(at), *(shard_folder(part.shard) for part in parts)}
                 at.ledger.set_meta(_MERGED, " ".join(sorted(merged)))
@@ -215,7 +216,7 @@ def _fingerprint(at: Destination) -> Fingerprint:
             sources = resolve_sources(source, profile=profile)
         except ConfigError:  # the profile's file is gone
             return None
-        return run.fingerprint(query, sources, at.ledger.meta("layout") or "")
+        return fingerprint(query, sources, at.ledger.meta("layout") or "")
 
     return tell
 

@@ -9,11 +9,8 @@ index.parquet, in a child process; report                       [record]
 
 import asyncio
 import dataclasses
-import hashlib
 import importlib
 import json
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -24,10 +21,10 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.to_thread
 
-from dicomhaul.cohort.lock import LockHeader, is_lock, lock_mark
+from dicomhaul.cohort.lock import LockHeader
 from dicomhaul.cohort.locked import check_lock_option, lock_target
 from dicomhaul.config.options import QUERY_JSON, HaulOptions, SyncOptions
-from dicomhaul.config.source import Sources, SourceSpec, idc_release, index_version
+from dicomhaul.config.source import Sources, SourceSpec, index_version
 from dicomhaul.destination import Destination, find_place, open_destination
 from dicomhaul.errors import (
     CohortError,
@@ -41,8 +38,7 @@ from dicomhaul.errors import (
     SyncRefused,
 )
 from dicomhaul.events import Noticed, Observer, Planned, Tally
-from dicomhaul.land.folder import beside_folder, instance_path
-from dicomhaul.land.layout import IDC_LAYOUT, PLAIN_LAYOUT, parse_layout
+from dicomhaul.land.folder import instance_path
 from dicomhaul.land.trash import purge
 from dicomhaul.model import Query, Routing, Shard, Work
 from dicomhaul.net.line import Line
@@ -51,23 +47,23 @@ from dicomhaul.plan.estimate import shortage
 from dicomhaul.plan.removal import RemovalLimits
 from dicomhaul.plan.route import route, traits_of
 from dicomhaul.planner.parent import plan
-from dicomhaul.planner.request import Load, PlanRequest, Progress
+from dicomhaul.planner.request import Progress
 from dicomhaul.ports import Clock
 from dicomhaul.record.departing import Following
 from dicomhaul.record.ledger import Ledger
-from dicomhaul.record.place import place_of, shard_folder
+from dicomhaul.record.place import place_of
 from dicomhaul.record.reader import CohortRow, LandedRow
 from dicomhaul.record.relock import lacks_digests, locked_rows, making_lock, new_header, write_lock_from_ledger
 from dicomhaul.record.removals import Removed, agree, remove_outgoing
-from dicomhaul.record.swaps import due_swaps, swap
-from dicomhaul.report import INDEX_NAME, LandedSeries, Report, RunState
+from dicomhaul.record.swaps import swap_due
+from dicomhaul.report import LandedSeries, Report, RunState
+from dicomhaul.steps.index import renew_index
+from dicomhaul.steps.question import fingerprint, plan_request, searches
 
 if TYPE_CHECKING:
     from dicomhaul.build import OpenCrew
     from dicomhaul.net.host import Host
 
-_INDEX, _STALE = "index", "stale"  # in the ledger's meta; `merge` and `plan_again` make it stale
-_INDEX_CHILD: Final = "dicomhaul.record.index_child"
 _NO_COHORT: Final = 0  # ids count from 1
 _INDEXED: Final = frozenset({"complete", "partial", "paused"})  # a run that ends so has written the index
 
@@ -83,86 +79,8 @@ class Surroundings:
     line: Line
 
 
-def default_layout(source: Sources) -> str:
-    """IDC's users know idc-index's tree; elsewhere no patient data stands in paths."""
-    return IDC_LAYOUT if source.index == "idc" else PLAIN_LAYOUT
-
-
-def searches(source: Sources) -> bool:
-    """Say whether the cohort is looked up at the server, whose answer may be another one tomorrow."""
-    return source.index is None
-
-
-def fingerprint(query: Query, source: Sources, layout: str) -> str:
-    """Return what tells one plan from another: the query, its manifests' text, the index, the source, the layout."""
-    manifests = [_digest(word) for word in query.targets]
-    index = idc_release() if source.index == "idc" else ""
-    said = [QUERY_JSON.dump_python(query, mode="json"), manifests, index, list(source.base_urls), layout]
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-
-
-def _digest(word: str) -> str:
-    try:
-        if is_lock(Path(word)):
-            return lock_mark(Path(word))
-        with Path(word).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError):  # no manifest; or one that cannot be read, of which planning tells
-        return ""
-
-
-def cohort_name(query: Query) -> str:
-    """Return a short name for the reader: the first things that were asked for."""
-    words = [
-        *query.targets,
-        *query.collection,
-        *query.study,
-        *query.series,
-        *query.instance,
-        *query.crdc,
-        *query.search,
-        *query.modality,
-    ]
-    if query.everything:
-        words.insert(0, "everything")
-    return " ".join(words[:3])[:120] or "cohort"
-
-
-def plan_request(
-    at: Destination,
-    query: Query,
-    source: Sources,
-    *,
-    options: HaulOptions,
-    planned_at: str,
-    following: Following | None = None,
-) -> tuple[str, PlanRequest]:
-    """Return what asks the planning child to write a cohort into a destination's ledger, and its fingerprint.
-
-    Raises ConfigError for a layout that is none, or not the destination's.
-    """
-    if options.layout is not None:
-        parse_layout(options.layout)
-    layout = at.layout(options.layout, default_layout(source))
-    mark = fingerprint(query, source, layout)
-    load = Load(
-        at.place.ledger,
-        at.place.wal,
-        cohort_name(query),
-        mark,
-        planned_at,
-        beside_folder(shard_folder(at.shard)),
-        following,
-        audited=options.audit_log is not None,
-    )
-    return mark, PlanRequest(
-        query=query,
-        source=source,
-        layout=layout,
-        load=load,
-        requests_per_s=options.requests_per_s,
-        quota_bytes=options.quota_bytes,
-    )
+# Writes a cohort into the ledger of a destination, as it is now at these sources; returns its id there.
+Planning = Callable[["Run", Destination, Sources], Awaitable[int]]
 
 
 async def pull(
@@ -179,15 +97,35 @@ async def pull(
     Raises ConfigError, CohortError, SourceError or TransferError where the cohort cannot be resolved, LandingError or
     LedgerError where the destination cannot be used; with `report` set once there is something to report.
     """
+
+    async def planned(run: "Run", _: Destination, source: Sources) -> int:
+        return await run.plan(query, source)
+
+    return await bring(query, source, dest, options, world, planned, command="pull", stop=stop)
+
+
+async def bring(  # noqa: PLR0917 - as pull, and how it is planned
+    query: Query,
+    source: Sources,
+    dest: Path,
+    options: HaulOptions,
+    world: Surroundings,
+    planned: "Planning",
+    *,
+    command: str,
+    following: SyncOptions | None = None,
+    stop: anyio.CancelScope,
+) -> Report:
+    """Bring a cohort that `planned` writes into the ledger; `command` and `following` as `Run`. Errors as `pull`."""
     with open_destination(dest, options.state_dir, query.shard, audit_log=options.audit_log) as destination:
-        run = Run(destination, dest, options, world, stop, command="pull")
+        run = Run(destination, dest, options, world, stop, command=command, following=following)
         with run.ends_badly(), stop:
             if options.lock is not None:
                 check_lock_option(options.lock, query)
             source = run.named(source)
             await run.tell_asked(source)
             with run.limits(cohorts=1):
-                cohort_id = await run.plan(query, source)
+                cohort_id = await planned(run, destination, source)
                 await run.check_lock(cohort_id, query, source)
                 await run.recheck()
                 await run.haul(cohort_id, source)
@@ -278,22 +216,6 @@ def _as_landed(dest: Path, ledger: Ledger, row: LandedRow) -> LandedSeries:
     return LandedSeries(row.study, row.series, dest / row.folder, files, row.proof)
 
 
-async def write_index(at: Destination) -> None:
-    """Write a destination's index.parquet, in a child process. Raises LandingError."""
-    at.ledger.set_meta(_INDEX, _STALE)
-    command = [sys.executable, "-P", "-m", _INDEX_CHILD, str(at.place.ledger), str(at.folder.root / INDEX_NAME)]
-    async with await anyio.open_process(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-    ) as process:
-        assert process.stderr is not None  # noqa: S101 - asked for
-        said = b"".join([chunk async for chunk in process.stderr])
-        code = await process.wait()
-    if code != 0:
-        why = said.decode(errors="replace").strip().splitlines()
-        raise LandingError(f"cannot write {INDEX_NAME}: {why[-1] if why else 'the writer died'}")
-    at.ledger.set_meta(_INDEX, "written")
-
-
 class Run:
     """The steps of one run, and what they leave for the report."""
 
@@ -375,12 +297,8 @@ class Run:
             self._world.observer(Noticed(note))
         if self._following is not None:
             self._difference = summary.difference
-            await anyio.to_thread.run_sync(self._file_elsewhere)
+            await anyio.to_thread.run_sync(swap_due, ledger, self._at.folder)  # what belongs elsewhere now
         return next(cohort.id for cohort in ledger.cohorts() if cohort.fingerprint == mark)
-
-    def _file_elsewhere(self) -> None:
-        """Give complete series the folder that they belong into now. Raises LandingError, LedgerError."""
-        swap(self._at.ledger, self._at.folder, due_swaps(self._at.ledger))
 
     def changed(self, difference: Difference) -> None:
         """What the source told of changes is planned."""
@@ -570,19 +488,11 @@ class Run:
             self._world.observer(Noticed(f"{uid} no longer fails: --accept-failures need not name it any more"))
 
     async def index(self) -> None:
-        """Write index.parquet, if what is there has changed. Cancelled, it is left to the next run.
-
-        A shard writes none: it knows only its part, and `merge` writes one of the whole.
-        """
-        if self._at.shard is not None:
-            return
-        ledger = self._at.ledger
-        stale = self._outdated or self._spent().instances_landed > 0 or ledger.meta(_INDEX) == _STALE
-        present = ledger.holds_any()
-        if self._error is not None or not (stale or (present and not (self._dest / INDEX_NAME).exists())):
+        """Write index.parquet, if what is there has changed. Cancelled, it is left to the next run."""
+        if self._error is not None:
             return
         try:
-            await write_index(self._at)
+            await renew_index(self._at, changed=self._outdated or self._spent().instances_landed > 0)
         except LandingError as error:
             self._error = error
 

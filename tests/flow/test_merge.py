@@ -59,7 +59,7 @@ def at(pulled: Path, tmp_path: Path) -> Path:
 DEATHS = {
     "while files are brought": "from dicomhaul.land.folder import Folder as at; name = 'move'",
     "before the end of the transaction": "from dicomhaul.record import unite as at; name = 'join_shards'",
-    "before the index": "from dicomhaul import run as at; name = 'write_index'",
+    "before the index": "from dicomhaul import merging as at; name = 'write_index'",
     "before anything is removed": "from dicomhaul import merging as at; name = '_remove'",
 }
 

@@ -6,7 +6,7 @@ from dicomhaul.config.options import HaulOptions
 from dicomhaul.config.source import resolve_sources
 from dicomhaul.destination import open_destination
 from dicomhaul.model import Query, Shard
-from dicomhaul.run import plan_request
+from dicomhaul.steps.question import plan_request
 
 
 def test_a_new_revision_of_a_shard_lands_in_a_folder_of_that_shard(tmp_path: Path) -> None:

@@ -37,9 +37,10 @@ from dicomhaul.model import Job, Query, State, Work
 from dicomhaul.planner.parent import plan
 from dicomhaul.planner.request import Load, PlanRequest, Progress
 from dicomhaul.record.ledger import Ledger
-from dicomhaul.run import Surroundings, cohort_name, default_layout, fingerprint
+from dicomhaul.run import Surroundings
 from dicomhaul.source.bucket import BucketSource
 from dicomhaul.source.dicomweb import DicomwebSource
+from dicomhaul.steps.question import cohort_name, default_layout, fingerprint
 
 if TYPE_CHECKING:
     from dicomhaul.net.host import Host

@@ -17,7 +17,7 @@ from dicomhaul.land.folder import Folder
 from dicomhaul.land.writer import Note, Staged
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.recovery import intent_batch, receipt_of, sweep
-from dicomhaul.record.swaps import due_swaps, swap
+from dicomhaul.record.swaps import swap_due
 
 T = TypeVar("T")
 Change = Callable[[Ledger], None]  # applied inside the transaction of the batch it falls into
@@ -131,7 +131,7 @@ class Recorder(threading.Thread):
                 for change, _ in changes:
                     change(ledger)
                 ledger.add_sample(time.monotonic(), len(parts), sum(part.size_bytes for part in parts))
-            swap(ledger, self._folder, due_swaps(ledger, ledger.take_completed()))
+            swap_due(ledger, self._folder, ledger.take_completed())
         except HaulError as error:
             self.error = error
             return

@@ -44,7 +44,8 @@ from dicomhaul.record.changes import (
 )
 from dicomhaul.record.departing import Following
 from dicomhaul.record.place import shard_folder
-from dicomhaul.run import Surroundings, default_layout, fingerprint
+from dicomhaul.run import Surroundings
+from dicomhaul.steps.question import default_layout, fingerprint
 
 if TYPE_CHECKING:
     from dicomhaul.net.host import Host

@@ -11,7 +11,7 @@ from dicomhaul.planner.request import Foreseeing, PlanRequest
 from dicomhaul.record.departing import Following
 from dicomhaul.record.place import place_of
 from dicomhaul.record.preview import Preview
-from dicomhaul.run import cohort_name, default_layout
+from dicomhaul.steps.question import cohort_name, default_layout
 
 
 async def foresee(

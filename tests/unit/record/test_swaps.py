@@ -22,7 +22,7 @@ from dicomhaul.record.departing import Following
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.recovery import receipt_of, recover
 from dicomhaul.record.removals import remove_outgoing
-from dicomhaul.record.swaps import due_swaps, swap
+from dicomhaul.record.swaps import due_swaps, swap_due
 from support.fakes import prepared_folder, series_row, write_cohort
 
 PLACE = "2.25.1/1.1"
@@ -62,7 +62,7 @@ class Mirror:
             self.ledger.complete_series(1, Proof.COUNT, None, "bucket")
 
     def settle(self) -> None:
-        swap(self.ledger, self.folder, due_swaps(self.ledger, self.ledger.take_completed()))
+        swap_due(self.ledger, self.folder, self.ledger.take_completed())
         remove_outgoing(self.ledger, self.folder, TODAY)
 
     def reopen(self) -> None:
@@ -190,7 +190,7 @@ def test_a_series_that_is_filed_elsewhere_goes_there_whenever_it_is_killed(
         assert mirror.seen() == OLD
         with killed_at(monkeypatch, nth) as steps:
             try:
-                swap(mirror.ledger, mirror.folder, due_swaps(mirror.ledger))
+                swap_due(mirror.ledger, mirror.folder)
                 done = True
             except Killed:
                 pass
@@ -211,7 +211,7 @@ def test_what_leaves_is_no_stranger_before_and_after(mirror: Mirror) -> None:
     assert mirror.foreign() == []
     assert sorted(row.sop for row in mirror.ledger.iter_seen()) == sorted(OLD)
     mirror.complete()
-    swap(mirror.ledger, mirror.folder, due_swaps(mirror.ledger))
+    swap_due(mirror.ledger, mirror.folder)
     assert (mirror.seen(), mirror.foreign()) == (NEW, [])
     assert sorted(row.sop for row in mirror.ledger.iter_seen()) == sorted(NEW)
 
@@ -263,7 +263,7 @@ def test_a_folder_that_was_lost_before_its_turn_comes_again(mirror: Mirror) -> N
 def test_what_is_gone_already_is_noted(mirror: Mirror) -> None:
     (mirror.root / PLACE / "4.2.dcm").unlink()
     mirror.complete()
-    swap(mirror.ledger, mirror.folder, due_swaps(mirror.ledger))
+    swap_due(mirror.ledger, mirror.folder)
     removed = remove_outgoing(mirror.ledger, mirror.folder, TODAY)
     assert (removed.instances, removed.size_bytes, removed.gone) == (1, len(OLD["4.1"]), 1)
 
