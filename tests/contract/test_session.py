@@ -415,6 +415,21 @@ async def test_redirects_that_lead_nowhere(location: str) -> None:
     assert isinstance(error, (Unsupported, Disconnected))
 
 
+@pytest.mark.parametrize(
+    "host",
+    [".".join(["a" * 60] * 5), ".".join(["a" * 60] * 500), "a b", "a%1b.example", "a\"'<b>.example", "a\x7f.example",
+     "[v1.\x7f]", "[v1.<b>]", "a;b.example"],
+    ids=["254 and more", "30,499", "space", "percent", "markup", "DEL", "IPvFuture, DEL", "IPvFuture", "semicolon"],
+)  # fmt: skip
+async def test_a_host_that_no_message_could_show_is_not_asked(host: str) -> None:
+    """Where a redirect leads is what somebody else says, and stands in messages."""
+    error = await failure(lambda _: redirect(f"http://{host}/x"), HaulError)
+    assert isinstance(error, (Unsupported, Disconnected))
+    assert host not in str(error)
+    assert len(str(error)) < 200
+    assert str(error).isprintable()
+
+
 async def test_six_redirects_are_too_many() -> None:
     def answer(asked: Asked) -> Reply:
         return redirect(asked.target + "x")

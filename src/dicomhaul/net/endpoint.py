@@ -12,6 +12,9 @@ from dicomhaul.errors import ConfigError
 from dicomhaul.net.proxy import Proxies
 from dicomhaul.profile import Profile
 
+# A host as it stands in messages, too, whoever named it: a name of at most 253 characters (RFC 1035 section 2.3.4; with
+# the underscore, which real networks use), or an address, which may name a zone (RFC 6874).
+_HOST = re.compile(r"[0-9A-Za-z._-]{1,253}|[0-9A-Fa-f:.]{2,45}(%[0-9A-Za-z._-]{1,32})?")
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -102,8 +105,12 @@ def parse_base(base_url: str) -> URL:
 
 
 def can_be_asked(url: URL) -> bool:
-    """Say whether a URL is one of HTTP. Raises ValueError for a host that no name server could be asked for."""
-    return url.scheme in {"http", "https"} and bool((url.raw_host or "").encode("idna"))
+    """Say whether a URL is one of HTTP, whose host can be asked for and told.
+
+    Raises ValueError for a host that no name server could be asked for.
+    """
+    host = url.raw_host or ""
+    return url.scheme in {"http", "https"} and _HOST.fullmatch(host) is not None and bool(host.encode("idna"))
 
 
 def host_of(url: URL) -> str:
