@@ -15,13 +15,13 @@ from dicomhaul.land.folder import PRIVATE, Folder
 from dicomhaul.land.trash import clear_empty, sweep_beside
 from dicomhaul.land.writer import landing_error
 from dicomhaul.record.ledger import Ledger
-from dicomhaul.record.reader import REVISING, guard
+from dicomhaul.record.reader import guard
 
 _LOST = "its folder was gone before it could take its place"
 
 
 class Due(NamedTuple):
-    """A series that is complete beside its place, or that lies, complete or not, where it belonged.
+    """A series that is complete beside its place.
 
     Attributes:
         series_id: the ledger's key.
@@ -40,10 +40,7 @@ def due_swaps(ledger: Ledger, series: Sequence[int] | None = None) -> list[Due]:
     """Return what is due among these series; None: among all."""
     rows: list[tuple[int, str, str, int | None]] = []
     db = ledger._db  # noqa: SLF001 - a step of the ledger's own, in a module of its own
-    columns = (
-        "w.series_id, s.folder, w.folder, w.inode FROM swap w JOIN series s ON s.id = w.series_id "
-        f"AND (s.state = 1 OR NOT {REVISING})"
-    )
+    columns = "w.series_id, s.folder, w.folder, w.inode FROM swap w JOIN series s ON s.id = w.series_id AND s.state = 1"
     with guard(ledger.path):
         if series is None:
             rows = db.execute(f"SELECT {columns}").fetchall()
@@ -71,17 +68,10 @@ def swap_due(ledger: Ledger, folder: Folder, series: Sequence[int] | None = None
                 record_swap(ledger, each)
     _clear([each.side for each, there in done if there], folder)
     folder.forget()
-    for lost in [each for each, there in done if not there]:
+    for series_id in [each.series_id for each, there in done if not there]:
         with ledger.transaction():
-            if _is_beside(lost):
-                db.execute("UPDATE swap SET inode = NULL WHERE series_id = ?", (lost.series_id,))
-            else:  # it comes to where it belongs
-                record_swap(ledger, lost)
-        ledger.plan_again([(lost.series_id, sop) for sop in ledger.known(lost.series_id).landed], _LOST)
-
-
-def _is_beside(due: Due) -> bool:
-    return due.side.startswith(f"{PRIVATE}/")
+            db.execute("UPDATE swap SET inode = NULL WHERE series_id = ?", (series_id,))
+        ledger.plan_again([(series_id, sop) for sop in ledger.known(series_id).landed], _LOST)
 
 
 def _clear(sides: Iterable[str], folder: Folder) -> None:
