@@ -5,15 +5,27 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
+
 from dicomhaul.config.source import resolve_sources
 from dicomhaul.land.layout import PLAIN_LAYOUT
 from dicomhaul.model import Query, Series, SeriesUID, StudyUID
 from dicomhaul.origin import Catalog, Rule, synthetic_catalog
 from dicomhaul.origin.faults import Stall, Status
+from dicomhaul.planner import standby
 from dicomhaul.planner.request import REPLY_JSON, REQUEST_JSON, PlanRequest
 from support.origin_process import origin_thread
 
 _TIMEOUT_S = 60
+
+
+@contextmanager
+def closing_child(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[bytes]"]:
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def catalog() -> Catalog:
@@ -73,3 +85,41 @@ def test_it_ends_with_its_parent() -> None:
         process.stdin.close()
         code, out, err = ended(process)
     assert (code, out, err) == (1, b"", b"")
+
+
+def test_nothing_asked() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dicomhaul.planner.child"],
+        input=b"",
+        capture_output=True,
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_one_that_was_started_ahead_is_taken_once() -> None:
+    standby.start_ahead()
+    ahead = psutil.Process().children()
+    with closing_child(standby.take()) as taken, closing_child(standby.take()) as other:
+        assert [taken.pid] == [each.pid for each in ahead]
+        assert other.pid != taken.pid
+
+
+def test_one_that_ended_meanwhile_is_replaced() -> None:
+    standby.start_ahead()
+    (ahead,) = psutil.Process().children()
+    ahead.kill()
+    while ahead.status() != psutil.STATUS_ZOMBIE:
+        pass
+    with closing_child(standby.take()) as taken:
+        assert taken.pid != ahead.pid
+
+
+def test_one_that_nobody_takes_leaves_with_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dicomhaul", "pull", "--no-such-option"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "no-such-option" in done.stderr
+    assert "Traceback" not in done.stderr

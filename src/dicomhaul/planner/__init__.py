@@ -4,6 +4,7 @@
 * `child` answers: it has the cohort resolved by `idc` or `server`, whose rows go to the `sheet`.
 * `sheet` gives each row its routes (`routing`, which asks `budget` what is left of a quota today) and either adds it up
   (`plan`: `sums`) or streams it into the ledger (`pull`), in one transaction; `locking` writes a lock of it.
-* `parent` starts the child, relays what it says, and stops it when the run is stopped. A child whose parent died ends
+* `standby` starts the child, ahead of a command's own imports where it can.
+* `parent` asks it, relays what it says, and stops it when the run is stopped. A child whose parent died ends
   too.
 """

@@ -31,8 +31,11 @@ _TOO_LONG: Final = "planning with --sql or --where takes more than a quarter of 
 
 
 def main() -> int:
-    """Answer one request from standard input on standard output."""
-    request = REQUEST_JSON.validate_json(sys.stdin.buffer.readline())
+    """Answer one request from standard input on standard output, if there comes one."""
+    line = sys.stdin.buffer.readline()
+    if not line:  # started ahead by a command that had nothing to plan
+        return 0
+    request = REQUEST_JSON.validate_json(line)
     end_with_parent()
     if request.query.sql is not None or request.query.where is not None:
         bound_process(_SQL_LIMIT_S, lambda: _say(Reply(failed=Failed(CohortError.__name__, _TOO_LONG, 0.0))))

@@ -1,16 +1,17 @@
-"""The parent's side of planning: start the child, relay what it says."""
+"""The parent's side of planning: ask the child, relay what it says."""
 
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from threading import Thread
 
-import anyio
-from anyio.abc import Process
-from anyio.streams.text import TextReceiveStream
+import anyio.from_thread
+import anyio.to_thread
 
 from dicomhaul.errors import CohortError
 from dicomhaul.plan.estimate import Summary
+from dicomhaul.planner import standby
 from dicomhaul.planner.request import REPLY_JSON, REQUEST_JSON, PlanRequest, Progress, Reply
 from dicomhaul.record.preview import Preview
 
@@ -34,43 +35,42 @@ async def plan(request: PlanRequest, on_progress: Callable[[Progress], None] = l
 
 
 async def _ask(request: PlanRequest, on_progress: Callable[[Progress], None]) -> Reply:
-    # The request goes by standard input, which stays open: its end tells the child that nobody waits any more.
-    # -P: a file of the working directory is not to be imported in place of a module.
-    async with await anyio.open_process(
-        [sys.executable, "-P", "-m", "dicomhaul.planner.child"], stderr=subprocess.PIPE, start_new_session=True
-    ) as process:
-        try:
-            return await _converse(process, request, on_progress)
-        finally:
-            if process.returncode is None:
-                process.kill()
+    process = standby.take()
+
+    def relay(progress: Progress) -> None:
+        anyio.from_thread.run_sync(on_progress, progress)
+
+    try:
+        return await anyio.to_thread.run_sync(_converse, process, request, relay, abandon_on_cancel=True)
+    finally:
+        process.kill()  # a cancelled call leaves the thread, which then reads to the end of what is left
 
 
-async def _converse(process: Process, request: PlanRequest, on_progress: Callable[[Progress], None]) -> Reply:
-    assert process.stdin is not None  # noqa: S101 - asked for above, like the other two
+def _converse(
+    process: "subprocess.Popen[bytes]", request: PlanRequest, on_progress: Callable[[Progress], None]
+) -> Reply:
+    assert process.stdin is not None  # noqa: S101 - asked for where it is started, like the other two
     assert process.stdout is not None  # noqa: S101
     assert process.stderr is not None  # noqa: S101
-    complaint: list[str] = []
-
-    async def listen() -> None:
-        complaint.extend([text async for text in TextReceiveStream(stderr, errors="replace")])
-
-    stderr = process.stderr
+    complaint: list[bytes] = []
     last: Reply | None = None
-    async with anyio.create_task_group() as group:
-        group.start_soon(listen)
+    with process:
+        listener = Thread(target=lambda stream: complaint.append(stream.read()), args=[process.stderr])
+        listener.start()
         try:
-            await process.stdin.send(REQUEST_JSON.dump_json(request) + b"\n")
-            pending = b""
-            async for chunk in process.stdout:
-                *lines, pending = (pending + chunk).split(b"\n")
-                for line in lines:
-                    last = REPLY_JSON.validate_json(line)
-                    if last.progress is not None:
-                        on_progress(last.progress)
-        except anyio.BrokenResourceError:
-            pass  # it died before it listened; what it said on stderr tells why
-        await process.wait()
+            # One that died before it listened says on stderr why.
+            with suppress(BrokenPipeError):
+                process.stdin.write(REQUEST_JSON.dump_json(request) + b"\n")
+                process.stdin.flush()
+            for line in process.stdout:
+                last = REPLY_JSON.validate_json(line)
+                if last.progress is not None:
+                    on_progress(last.progress)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            listener.join()
     if last is not None and last.failed is not None:
         raise last.failed.as_error()
     if last is None or last.summary is None:
@@ -78,9 +78,9 @@ async def _converse(process: Process, request: PlanRequest, on_progress: Callabl
     return last
 
 
-def _kind_of(complaint: Iterable[str]) -> str:
+def _kind_of(complaint: Iterable[bytes]) -> str:
     """Of a traceback return only the kind of the error: its text may quote what a server sent."""
-    for line in reversed("".join(complaint).splitlines()):
+    for line in reversed(b"".join(complaint).decode(errors="replace").splitlines()):
         kind = line.lstrip(" |+-").partition(":")[0]  # groups of errors are drawn with boxes
         if re.fullmatch(r"[A-Za-z_][\w.]{0,79}", kind, re.ASCII):
             return kind

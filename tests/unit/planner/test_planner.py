@@ -269,13 +269,13 @@ async def test_a_child_that_is_killed_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "kind"),
     [
-        (["Traceback ...\n", "ValueError: secret of a server\n"], "ValueError"),
-        (["  | ExceptionGroup: one\n  +-+---- 1 ----\n    | KeyError: 'x'\n    +-----\n"], "KeyError"),
-        (["duckdb.duckdb.OutOfMemoryException: x"], "duckdb.duckdb.OutOfMemoryException"),
+        ([b"Traceback ...\n", b"ValueError: secret of a server\n"], "ValueError"),
+        ([b"  | ExceptionGroup: one\n  +-+---- 1 ----\n    | KeyError: 'x'\n    +-----\n"], "KeyError"),
+        ([b"duckdb.duckdb.OutOfMemoryException: x"], "duckdb.duckdb.OutOfMemoryException"),
         ([], "it said nothing"),
     ],
 )
-def test_of_a_child_that_breaks_off_only_the_kind_of_the_error_is_told(said: list[str], kind: str) -> None:
+def test_of_a_child_that_breaks_off_only_the_kind_of_the_error_is_told(said: list[bytes], kind: str) -> None:
     assert _kind_of(said) == kind
 
 
