@@ -72,6 +72,14 @@ def test_help_loads_no_engine() -> None:
     assert loaded_by_command("pull", "--help") & heavy == set()
 
 
+def test_nothing_that_asks_a_server_is_loaded_before_the_planning_child_has_its_request() -> None:
+    assert "aiohttp" not in loaded_after("import dicomhaul.cli.pull, dicomhaul.hauler")
+
+
+def test_the_start_of_the_command_is_light() -> None:
+    assert loaded_after("import dicomhaul.__main__") & HEAVY == set()
+
+
 def test_a_pull_and_a_status_load_no_duckdb_pandas_pydicom_or_pyarrow(tmp_path: Path) -> None:
     row = Series(StudyUID("2.25.1"), SeriesUID("2.25.2"), modality="CT", expected=3, size_bytes=300_000)
     with origin_thread(synthetic_catalog([row])) as origin:

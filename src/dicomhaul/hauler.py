@@ -41,8 +41,6 @@ from dicomhaul.record.reader import CohortRow
 from dicomhaul.record.scratch import sweep_scratch
 from dicomhaul.report import LandedSeries, Report
 from dicomhaul.steps.question import default_layout
-from dicomhaul.sync import foresee
-from dicomhaul.sync import sync as follow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -345,6 +343,8 @@ class Hauler:
 
         Raises SyncRefused, with nothing changed, where it would remove more than it may; else as `pull`.
         """
+        from dicomhaul.sync import sync as follow  # noqa: PLC0415 - with it aiohttp, which is loaded while others plan
+
         source = self._needed_source(cohort.query)
         return _checked(await self._in_scope(lambda scope: follow(
             cohort.query, source, Path(to), self._options, sync, self._world(), stop=scope
@@ -368,6 +368,8 @@ class Hauler:
 
         Errors as `plan`; SyncRefused where the source has nothing of what is here.
         """
+        from dicomhaul.sync import foresee  # noqa: PLC0415 - as in `sync`
+
         source = self._needed_source(cohort.query)
         return await self._in_turn(lambda _: foresee(
             cohort.query, source, Path(to), self._options, sync, most=most
