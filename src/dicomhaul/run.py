@@ -297,7 +297,9 @@ class Run:
             self._world.observer(Noticed(note))
         if self._following is not None:
             self._difference = summary.difference
-            await anyio.to_thread.run_sync(swap_due, ledger, self._at.folder)  # what belongs elsewhere now
+            moved = await anyio.to_thread.run_sync(swap_due, ledger, self._at.folder)
+            if moved:
+                self._world.observer(Noticed(f"{moved:,} series belong in another folder now, and were moved there"))
         return next(cohort.id for cohort in ledger.cohorts() if cohort.fingerprint == mark)
 
     def changed(self, difference: Difference) -> None:

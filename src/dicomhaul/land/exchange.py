@@ -49,9 +49,11 @@ def take_place(folder: Folder, side: str, place: str, inode: int, known: Collect
         LandingError: it cannot be done, or something that is no folder is in its place.
         LedgerError: one of the folders cannot be one below the destination.
     """
-    there = inode_of(folder, place)
-    if there != inode and inode_of(folder, side) != inode:
+    there, here = inode_of(folder, place), inode_of(folder, side)
+    if inode not in {there, here}:
         return False
+    if there == here:  # one folder of two names, where case does not count
+        return True
     above = place.rpartition("/")[0], side.rpartition("/")[0]
     old = folder.root / f"{side}{_OLD}"
     try:

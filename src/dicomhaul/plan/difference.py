@@ -14,12 +14,13 @@ One truth for a plan that is carried out, one that is only shown, and the ledger
 | all of it, so many | all of it, more; or a number is stated for the first time | GROW |
 | all of it, so many | all of it, fewer | ASK where removals are followed, else GROW |
 | complete | all of it; a server was searched, and states neither number nor revision | ASK |
-| of one revision, in a folder | of the same, in another folder, where removals are followed | MOVE |
+| of one revision, in a folder | of the same, the present one, in another folder, where removals are followed | MOVE |
 | otherwise | | KEEP |
 
 GROW: what is there stays, what is missing comes. ASK: the source's own list of its instances decides what comes and
 what goes. REVISE: the new revision comes beside the old one, and takes its place once it is complete. MOVE: what a
-revision is filed under has changed (IDC renames a collection), so its folder is called otherwise.
+revision is filed under has changed (IDC renames a collection), so its folder is called otherwise. Of a prior revision
+the index no longer says all that a layout may name, so it stays where it is.
 """
 
 import enum
@@ -48,7 +49,7 @@ class Held(NamedTuple):
         whole: all of them are wanted, not only some.
         complete: they are there.
         leaving: nobody wanted it any more, and its files have not left yet.
-        folder: where it belongs.
+        folder: where it belongs; None: wherever it is.
     """
 
     revision: str | None = None
@@ -56,7 +57,7 @@ class Held(NamedTuple):
     whole: bool = True
     complete: bool = True
     leaving: bool = False
-    folder: str = ""
+    folder: str | None = None
 
 
 class Wanted(NamedTuple):
@@ -65,7 +66,7 @@ class Wanted(NamedTuple):
     revision: str | None = None
     expected: int | None = None
     whole: bool = True
-    folder: str = ""
+    folder: str | None = None
 
 
 REASONS: Final = {
@@ -76,7 +77,7 @@ REASONS: Final = {
     Action.GROW: "more of it is wanted",
     Action.ASK: "the source's list of its instances decides",
     Action.WITHDRAW: "no cohort wants it any more",
-    Action.MOVE: "it belongs into another folder now",
+    Action.MOVE: "it belongs in another folder now",
 }
 
 
@@ -104,7 +105,7 @@ def judge(  # noqa: PLR0911 - one way out for each row of the table
     if not held.whole:
         return Action.GROW
     action = _by_number(held, wanted, searched=searched, following=following)
-    moves = following and wanted.revision is not None and wanted.folder != held.folder
+    moves = following and wanted.revision is not None and wanted.folder not in {None, held.folder}
     return Action.MOVE if action is Action.KEEP and moves else action
 
 

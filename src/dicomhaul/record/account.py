@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from dicomhaul.errors import LedgerError
 from dicomhaul.model import Check, State
-from dicomhaul.record.reader import LedgerReader, guard
+from dicomhaul.record.reader import REVISING, LedgerReader, guard
 
 _REASONS: Final = 10_000  # distinct ones that are read
 _TALLIED: Final = ("instances_landed", "bytes_landed", "bytes_discarded", "requests", "retries", "throttled")
@@ -230,7 +230,7 @@ class Account:
 
     def swaps(self) -> int:
         """Count the series whose new revision is still landing beside the old one."""
-        return int(self._one("SELECT count(*) FROM swap")[0])
+        return int(self._one(f"SELECT count(*) FROM swap w JOIN series s ON s.id = w.series_id WHERE {REVISING}")[0])  # noqa: S608 - our own words
 
     def cursors(self, most: int) -> list[tuple[str, str]]:
         """Return each source of change that is followed, and when its cursor last moved."""

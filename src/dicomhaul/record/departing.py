@@ -13,14 +13,15 @@ from dicomhaul.errors import SyncRefused
 from dicomhaul.plan.removal import RemovalLimits, refusal
 from dicomhaul.record.asked import question
 from dicomhaul.record.incoming import add_functions
+from dicomhaul.record.reader import REVISING
 
 WITHDRAWN: Final = "no cohort wants it any more"
 # `member` can be looked up by cohort and series, not by series alone.
 _WANTED: Final = "EXISTS (SELECT 1 FROM cohort k CROSS JOIN member m ON m.cohort_id = k.id AND m.series_id = {0}.id)"
 # What a reader sees of a series in the middle of a swap is its old revision.
 STANDING: Final = (
-    "SELECT s.id, i.size_bytes FROM series s JOIN instance i ON i.series_id = s.id AND i.state = 1 "
-    "WHERE s.id NOT IN (SELECT series_id FROM swap) AND s.id IN ({0}) UNION ALL "
+    "SELECT s.id, i.size_bytes FROM series s JOIN instance i ON i.series_id = s.id AND i.state = 1 "  # noqa: S608 - our own words
+    f"WHERE NOT {REVISING} AND s.id IN ({{0}}) UNION ALL "
     "SELECT o.after, o.size_bytes FROM outgoing o WHERE o.after IN ({0})"
 )
 _LEAVE: Final = (  # with the first column and its value, the stem that names files, and which they are

@@ -76,7 +76,10 @@ def judge_incoming(db: sqlite3.Connection, *, searched: bool, following: bool) -
     """
     db.create_function("judge", 10, _judge, deterministic=True)
     said = "s.revision, s.expected, s.whole, s.state = 1, n.revision, n.expected, n.whole, :mode"
-    where = "coalesce((SELECT w.folder FROM swap w WHERE w.series_id = s.id), s.folder), n.folder"
+    where = (
+        "coalesce((SELECT w.folder FROM swap w WHERE w.series_id = s.id), s.folder), "
+        "CASE WHEN NOT n.prior THEN n.folder END"
+    )
     db.execute("DROP TABLE IF EXISTS temp.changed")
     db.execute(
         "CREATE TEMP TABLE changed AS SELECT s.id, n.*, max(n.whole) AS any_whole, "  # noqa: S608 - our own words
@@ -103,9 +106,9 @@ def _judge(  # noqa: PLR0917 - as SQL calls it
     new_whole: int,
     mode: int,
     folder: str,
-    new_folder: str,
+    new_folder: str | None,
 ) -> int:
-    same = revision == new_revision and expected == new_expected and folder == new_folder
+    same = revision == new_revision and expected == new_expected and new_folder in {None, folder}
     if same and whole and new_whole and expected is not None:
         return Action.KEEP  # nearly all of a million; the table says so, too
     held = Held(revision, expected, bool(whole), bool(complete), folder=folder)

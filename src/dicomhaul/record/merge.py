@@ -37,7 +37,7 @@ def merge_incoming(
         judge_incoming(db, searched=searched, following=following)
         if following:
             _describe(db)
-            _file_elsewhere(db)
+            _file_elsewhere(db)  # before the table is about series that are planned again
         revised = f"(SELECT id FROM changed WHERE action = {Action.REVISE:d})"  # noqa: S608 - our own words
         _set_aside(db, revised, by_stem=by_stem, beside=beside)
         # Single instances that were wanted stay wanted: by name, whatever the revision.
@@ -55,7 +55,7 @@ def merge_incoming(
         db.execute(f"DELETE FROM version WHERE series_id IN {revised}")  # noqa: S608 - our own words
         _update(db)
         _reroute(db)
-        _bring_back(db)
+        _bring_back(db, following=following)
         (revisions,) = db.execute("SELECT count(*) FROM changed WHERE action = ?", (Action.REVISE,)).fetchone()
         db.execute("DROP TABLE temp.changed")
     # 2. What is new; a cohort that names a series twice wants it once.
@@ -68,7 +68,7 @@ def merge_incoming(
         f"FROM incoming n WHERE {new if populated else 'true'} GROUP BY series, study"
     ).rowcount
     build_indexes(db)  # after the first load: half the time of keeping them up row by row
-    _catch(db, beside)
+    _catch(db, beside, following=following)
     # 3. Single instances; one that is new to a series that was complete opens it again.
     (selected,) = db.execute("SELECT EXISTS (SELECT 1 FROM selected)").fetchone()
     if selected:
@@ -117,7 +117,7 @@ def _file_elsewhere(db: sqlite3.Connection) -> None:
     db.execute(f"UPDATE swap SET folder = m.folder, inode = NULL FROM {moved} m WHERE m.id = swap.series_id")  # noqa: S608 - our own words
     db.execute(
         f"INSERT OR IGNORE INTO swap (series_id, folder) SELECT m.id, m.folder FROM {moved} m "  # noqa: S608 - our own words
-        "WHERE EXISTS (SELECT 1 FROM instance i WHERE i.series_id = m.id AND i.state = 1)"
+        "WHERE EXISTS (SELECT 1 FROM instance i WHERE i.series_id = m.id AND (i.state = 1 OR i.xxh3 IS NOT NULL))"
     )
     db.execute(
         f"UPDATE series SET folder = m.folder FROM {moved} m WHERE m.id = series.id "  # noqa: S608 - our own words
@@ -192,18 +192,29 @@ def _reroute(db: sqlite3.Connection) -> None:
     )
 
 
-def _bring_back(db: sqlite3.Connection) -> None:
-    """The revision that still lies in the tree is wanted again: what came of the other one is not wanted any more."""
+def _bring_back(db: sqlite3.Connection, *, following: bool) -> None:
+    """The revision that still lies in the tree is wanted again: what came of the other one is not wanted any more.
+
+    `following`: it moves, should it belong elsewhere by now.
+    """
     db.execute(
         "CREATE TEMP TABLE back AS SELECT DISTINCT s.id FROM changed c JOIN series s ON s.id = c.id "  # noqa: S608 - our own words
         f"JOIN outgoing o ON o.after = s.id WHERE c.action = {Action.REVISE:d} AND s.whole AND o.revision = s.revision"
     )
     take_back(db, "SELECT id FROM back")
+    if following:
+        db.execute(
+            "INSERT INTO swap (series_id, folder) SELECT s.id, c.folder FROM back JOIN changed c USING (id) "
+            "JOIN series s USING (id) WHERE s.folder <> c.folder AND NOT c.prior"
+        )
     db.execute("DROP TABLE temp.back")
 
 
-def _catch(db: sqlite3.Connection, beside: str) -> None:
-    """What is wanted again before its files have left is restored; of another revision, it comes beside them."""
+def _catch(db: sqlite3.Connection, beside: str, *, following: bool) -> None:
+    """What is wanted again before its files have left is restored; of another revision, it comes beside them.
+
+    `following`: what is restored moves, should it belong elsewhere by now.
+    """
     (leaving,) = db.execute("SELECT EXISTS (SELECT 1 FROM outgoing WHERE after IS NULL)").fetchone()
     if not leaving:
         return
@@ -226,7 +237,8 @@ def _catch(db: sqlite3.Connection, beside: str) -> None:
     db.execute(f"UPDATE outgoing AS o SET after = {own} WHERE {theirs}", (0,))  # noqa: S608 - our own words
     db.execute(
         "INSERT INTO swap (series_id, folder) SELECT s.id, s.folder FROM caught c JOIN series s USING (id) "
-        "WHERE NOT same"
+        "WHERE NOT same OR (? AND s.revision IS NOT NULL AND s.folder <> c.folder AND NOT s.prior)",
+        (following,),
     )
     db.execute(
         f"UPDATE series SET folder = CASE WHEN c.same THEN c.folder ELSE ? || {_OURS} END, "  # noqa: S608 - our own words

@@ -11,6 +11,7 @@ an audited run, planning and recovery included, cannot leave it out; who takes a
 | released | is wanted no more, or is of a revision that is to be replaced; its file is still there |
 | removed | its file was taken out of the tree |
 | failed | will not come in this run |
+| series moved | of the whole series: it lies in another folder now |
 | present | was there when the log was begun, or after runs without it: what is there follows the event `baseline` |
 
 Entries are numbered by the table; its last row stays, so that numbers grow for ever. `meta` remembers the last line of
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dicomhaul.errors import LedgerError
+from dicomhaul.land.folder import PRIVATE
 from dicomhaul.record.asked import LEDGER_ID
 from dicomhaul.record.reader import LedgerReader, guard
 from dicomhaul.trail.chain import Head
@@ -111,6 +113,14 @@ _TRIGGERS: Final = (
             "'instances', NEW.expected",
             "'came_by', NEW.came_by",
         ),
+    ),
+    _trigger(
+        "moved",
+        "AFTER UPDATE OF folder ON main.series",
+        "NEW.folder <> OLD.folder AND NEW.revision IS OLD.revision "  # noqa: S608 - our own words
+        f"AND NOT (NEW.folder GLOB '{PRIVATE}/*' OR OLD.folder GLOB '{PRIVATE}/*') "
+        "AND EXISTS (SELECT 1 FROM main.instance i WHERE i.series_id = NEW.id AND i.state = 1)",
+        _entry("'series moved'", "'study', NEW.study", "'series', NEW.series", "'revision', NEW.revision"),
     ),
     _trigger(
         "incomplete",

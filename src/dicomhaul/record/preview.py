@@ -28,7 +28,7 @@ class Step:
     """What would happen to one series.
 
     Attributes:
-        action: in a word: add, restore, revise, grow, ask or withdraw.
+        action: in a word: add, restore, revise, grow, ask, move or withdraw.
         study: Study Instance UID.
         series: Series Instance UID.
         instances: that would come, or leave; None where nobody states it.

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from dicomhaul.errors import LedgerError
-from dicomhaul.land.folder import instance_file
+from dicomhaul.land.folder import PRIVATE, instance_file
 from dicomhaul.model import Check, Failure, Known, Partial, State, Work
 from dicomhaul.plan.estimate import Amount
 from dicomhaul.record.keys import pack_stem, unpack_stem
+
+REVISING: Final = f"s.folder GLOB '{PRIVATE}/*'"  # in SQL: a new revision of the series `s` lands beside the old one
 
 
 class CohortRow(NamedTuple):
@@ -333,8 +335,9 @@ class LedgerReader:
         """Yield the instances that a reader of the tree sees: of a series in the middle of a swap, its old revision."""
         by_stem = self.names_by_stem()
         with guard(self.path):
-            swapped = {series_id for (series_id,) in self._db.execute("SELECT series_id FROM swap")}
-            yield from (row for row in self.iter_files() if row.series_id not in swapped)
+            beside = self._db.execute(f"SELECT s.id FROM swap w JOIN series s ON s.id = w.series_id WHERE {REVISING}")  # noqa: S608 - our own words
+            revising = {series_id for (series_id,) in beside}
+            yield from (row for row in self.iter_files() if row.series_id not in revising)
             rows = self._db.execute(
                 "SELECT o.after, o.folder, o.sop, o.size_bytes, o.xxh3, o.study, o.series, s.collection, s.patient, "
                 "s.modality, o.revision, s.license, o.checked, o.stem FROM outgoing o "

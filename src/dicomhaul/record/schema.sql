@@ -105,10 +105,10 @@ CREATE TABLE run (
     tally      TEXT                     -- JSON
 );
 
-CREATE TABLE swap (              -- series that land, or lie, in a folder of ours until they take their place
+CREATE TABLE swap (              -- series that land, or lie, somewhere else until they take their place
     series_id INTEGER PRIMARY KEY REFERENCES series (id),
-    folder    TEXT NOT NULL,            -- where it belongs; until then series.folder is one of ours
-    inode     INTEGER                   -- of our folder, once it is about to take its place: tells whether it has
+    folder    TEXT NOT NULL,            -- where it belongs; until then series.folder is the other one
+    inode     INTEGER                   -- of that other one, once it is about to take its place: tells whether it has
 );
 
 CREATE TABLE outgoing (          -- files that leave the tree for the trash: withdrawn, or of a revision that is replaced

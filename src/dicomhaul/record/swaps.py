@@ -15,13 +15,13 @@ from dicomhaul.land.folder import PRIVATE, Folder
 from dicomhaul.land.trash import clear_empty, sweep_beside
 from dicomhaul.land.writer import landing_error
 from dicomhaul.record.ledger import Ledger
-from dicomhaul.record.reader import guard
+from dicomhaul.record.reader import REVISING, guard
 
 _LOST = "its folder was gone before it could take its place"
 
 
 class Due(NamedTuple):
-    """A series that is complete beside its place.
+    """A series that is complete beside its place, or that lies, complete or not, where it belonged.
 
     Attributes:
         series_id: the ledger's key.
@@ -40,7 +40,10 @@ def due_swaps(ledger: Ledger, series: Sequence[int] | None = None) -> list[Due]:
     """Return what is due among these series; None: among all."""
     rows: list[tuple[int, str, str, int | None]] = []
     db = ledger._db  # noqa: SLF001 - a step of the ledger's own, in a module of its own
-    columns = "w.series_id, s.folder, w.folder, w.inode FROM swap w JOIN series s ON s.id = w.series_id AND s.state = 1"
+    columns = (
+        "w.series_id, s.folder, w.folder, w.inode FROM swap w JOIN series s ON s.id = w.series_id "
+        f"AND (s.state = 1 OR NOT {REVISING})"
+    )
     with guard(ledger.path):
         if series is None:
             rows = db.execute(f"SELECT {columns}").fetchall()
@@ -50,11 +53,14 @@ def due_swaps(ledger: Ledger, series: Sequence[int] | None = None) -> list[Due]:
     return [Due._make(row) for row in rows]
 
 
-def swap_due(ledger: Ledger, folder: Folder, series: Sequence[int] | None = None) -> None:
-    """Let what is due among these series take its place; None: among all. Raises LandingError, LedgerError."""
+def swap_due(ledger: Ledger, folder: Folder, series: Sequence[int] | None = None) -> int:
+    """Let what is due among these series take its place; None: among all. Return how many that were.
+
+    Raises LandingError, LedgerError.
+    """
     due = due_swaps(ledger, series)
     if not due:
-        return
+        return 0
     db = ledger._db  # noqa: SLF001 - as above
     begun = [each._replace(inode=each.inode or inode_of(folder, each.side)) for each in due]
     with ledger.transaction():
@@ -68,16 +74,24 @@ def swap_due(ledger: Ledger, folder: Folder, series: Sequence[int] | None = None
                 record_swap(ledger, each)
     _clear([each.side for each, there in done if there], folder)
     folder.forget()
-    for series_id in [each.series_id for each, there in done if not there]:
+    for lost in [each for each, there in done if not there]:
         with ledger.transaction():
-            db.execute("UPDATE swap SET inode = NULL WHERE series_id = ?", (series_id,))
-        ledger.plan_again([(series_id, sop) for sop in ledger.known(series_id).landed], _LOST)
+            db.execute("UPDATE swap SET inode = NULL WHERE series_id = ?", (lost.series_id,))
+        ledger.plan_again([(lost.series_id, sop) for sop in ledger.known(lost.series_id).landed], _LOST)
+        if not _is_beside(lost.side):  # it comes to where it belongs
+            with ledger.transaction():
+                record_swap(ledger, lost)
+    return len(due)
+
+
+def _is_beside(side: str) -> bool:
+    return side.startswith(f"{PRIVATE}/")
 
 
 def _clear(sides: Iterable[str], folder: Folder) -> None:
     try:
         for side in sides:
-            if not side.startswith(f"{PRIVATE}/"):
+            if not _is_beside(side):
                 clear_empty(folder, side)
     except OSError as error:
         raise landing_error(error, "remove a folder that is empty") from error
@@ -100,6 +114,8 @@ def record_swap(ledger: Ledger, due: Due) -> None:
     db.execute("UPDATE series SET folder = ? WHERE id = ?", (due.place, due.series_id))
     db.execute("DELETE FROM swap WHERE series_id = ?", (due.series_id,))
     db.execute("UPDATE outgoing SET lies = ? WHERE folder = ? AND lies IS NULL", (due.side, due.place))
+    # What is on its way out of the folder itself went along with it.
+    db.execute("UPDATE outgoing SET folder = ? WHERE folder = ? AND lies IS NULL", (due.place, due.side))
     db.execute("UPDATE outgoing SET after = NULL WHERE after = ?", (due.series_id,))
     db.execute("INSERT OR REPLACE INTO meta VALUES ('index', 'stale')")
 
