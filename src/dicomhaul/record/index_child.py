@@ -15,12 +15,12 @@ from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.lifeline import end_with_parent
 
 
-class _NoPandas(MetaPathFinder):
-    """pyarrow loads pandas where there is one, which takes longer than all the rest, and has no use for it here."""
+class _PyarrowAlone(MetaPathFinder):
+    """pyarrow loads pandas and numpy where they are, which takes longer than all the rest, and needs neither here."""
 
     def find_spec(self, fullname: str, *_: object) -> None:
-        """Say that there is none."""
-        if fullname == "pandas":
+        """Say that there are none."""
+        if fullname in {"numpy", "pandas"}:
             raise ModuleNotFoundError(name=fullname)
 
 
@@ -28,7 +28,7 @@ def main() -> int:
     """Write the index; a failure is one line on stderr and exit 1."""
     ledger_path, index_path = map(Path, sys.argv[1:3])
     end_with_parent()
-    sys.meta_path.insert(0, _NoPandas())
+    sys.meta_path.insert(0, _PyarrowAlone())
     try:
         with closing(Ledger.open(ledger_path, read_only=True)) as ledger:
             write_index(ledger.iter_seen(), index_path)
