@@ -113,6 +113,41 @@ async def test_a_wrong_answer_has_a_name_in_the_end(rule: Rule, error: type[Haul
     assert sink.open_parts == 0
 
 
+def alone(body: bytes, *headers: str, content_type: str = "application/dicom") -> Reply:
+    """Return an answer that is one instance, and ends with its connection unless a header says otherwise."""
+    lines = ["HTTP/1.1 200 OK", f"Content-Type: {content_type}", *headers]
+    return Reply("\r\n".join(lines).encode() + b"\r\n\r\n" + body, then="close")
+
+
+WHOLE = make_instance("4.1", study=STUDY, series="1.1", described=True)
+CUT_BETWEEN_ELEMENTS = WHOLE[: WHOLE.index(b"\xe0\x7f\x10\0")]
+LONE = Job(1, STUDY, SeriesUID("1.1"))
+
+
+@pytest.mark.parametrize("content_type", ["application/dicom", "application/octet-stream"])
+async def test_an_instance_that_ends_with_its_connection_has_its_pixels(content_type: str) -> None:
+    """Else it was cut between two elements, where neither HTTP nor its own structure shows it."""
+    async with open_loopback(lambda _: alone(WHOLE, content_type=content_type)) as server:
+        assert (await take(server.url(), LONE)).taken == {"4.1": WHOLE}
+    async with open_loopback(lambda _: alone(CUT_BETWEEN_ELEMENTS, content_type=content_type)) as server:
+        with pytest.raises(Truncated, match="before the pixels"):
+            await take(server.url(), LONE)
+
+
+async def test_an_instance_without_pixels_comes_where_something_says_that_it_is_whole() -> None:
+    """Some archives hold such: a length, chunks or a delimiter tells them from what was cut."""
+    body = CUT_BETWEEN_ELEMENTS
+    multipart = b"--B\r\n\r\n" + body + b"\r\n--B--\r\n"
+    for reply in (
+        alone(body, f"Content-Length: {len(body)}"),
+        alone(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body), "Transfer-Encoding: chunked"),
+        alone(multipart, content_type="multipart/related; boundary=B"),
+        alone(multipart, content_type="application/octet-stream"),
+    ):
+        async with open_loopback(lambda _, reply=reply: reply) as server:  # type: ignore[misc]
+            assert (await take(server.url(), LONE)).taken == {"4.1": body}
+
+
 class StrictSink(MemorySink):
     """As the sink of a folder is: it takes nothing that is not of its series, and knows what is open."""
 

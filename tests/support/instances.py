@@ -11,8 +11,8 @@ def _element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
     return struct.pack("<HH2sH", group, number, vr, len(value)) + value
 
 
-def make_instance(sop: str, *, study: str, series: str, pixels: bytes = bytes(64)) -> bytes:
-    """Return a Part 10 file that says these UIDs."""
+def make_instance(sop: str, *, study: str, series: str, pixels: bytes = bytes(64), described: bool = False) -> bytes:
+    """Return a Part 10 file that says these UIDs, and with `described` how many bits a pixel has."""
     sop_class = b"1.2.840.10008.5.1.4.1.1.7"
     meta = b"".join(
         [
@@ -29,6 +29,7 @@ def make_instance(sop: str, *, study: str, series: str, pixels: bytes = bytes(64
             _element(8, 0x18, b"UI", sop.encode()),
             _element(0x20, 0x0D, b"UI", study.encode()),
             _element(0x20, 0x0E, b"UI", series.encode()),
+            _element(0x28, 0x100, b"US", b"\x08\0") if described else b"",
             _element(0x7FE0, 0x10, b"OW", pixels),
         ]
     )

@@ -14,6 +14,7 @@ from dicomhaul.source.stranger import Stranger
 from dicomhaul.wire.framing import framing_for
 from dicomhaul.wire.uri import instance_path, series_path
 
+_LENGTHS: Final = frozenset({"content-length", "transfer-encoding"})  # without both the connection's end is the body's
 _CODINGS: Final = frozenset({"gzip", "x-gzip", "deflate", "compress", "br", "zstd"})
 # Framing, and an index that is off by a little, can push an answer over the limit that seems to fit.
 _NEAR_LIMIT: Final = 0.8
@@ -110,6 +111,7 @@ class DicomwebSource:
                 async for chunk in response.iter_chunks():
                     framing.feed(chunk)
                     await sink.drain()
+                receiver.unstated_end = framing.lone and _LENGTHS.isdisjoint(map(str.lower, response.headers))
                 framing.close()
                 partial = response.status == 206
             if receiver.error is not None:

@@ -7,7 +7,7 @@ stated how much it should be.
 from collections.abc import Mapping
 from typing import Final
 
-from dicomhaul.errors import BadMultipart, DamagedError
+from dicomhaul.errors import BadMultipart, DamagedError, Truncated
 from dicomhaul.model import Partial, Stated
 from dicomhaul.ports import Sink
 from dicomhaul.wire.part10 import Skimmer
@@ -24,6 +24,9 @@ class Receiver:
     A part that is damaged in itself, or not ours, is dropped, and the answer goes on: the other parts are still good.
     The first such error is kept in `error`, for when the answer has ended.
 
+    `unstated_end`, set before the part ends: nothing but the end of the connection ends it. Then an instance that
+    describes pixels and has none is taken for one that was cut between two elements.
+
     `most_bytes`: an answer with more in its parts is none that was asked for; None: nobody has stated how much it is.
     """
 
@@ -36,6 +39,7 @@ class Receiver:
         self._skimmer: Skimmer | None = None  # None: the rest of this part does not matter
         self._named = False
         self.error: DamagedError | None = None
+        self.unstated_end = False
 
     @property
     def dropped(self) -> bool:
@@ -99,10 +103,14 @@ class Receiver:
 
     def end(self) -> None:
         """It ended as the framing demands."""
-        if self._skimmer is None:
+        skimmer = self._skimmer
+        if skimmer is None:
             return
         try:
-            self._sink.end(self._skimmer.finish())
+            identity = skimmer.finish()
+            if self.unstated_end and skimmer.lacks_pixels:
+                raise Truncated("the answer ended with its connection, before the pixels that the instance describes")
+            self._sink.end(identity)
         except DamagedError as error:
             self._drop(error)
 

@@ -6,7 +6,8 @@
 
 Rules of this module:
 
-* Values are passed over by their length; only those of `WANTED` at the top level are read.
+* Values are passed over by their length; only those of `WANTED` at the top level are read. Of `MARKS` it is noted that
+  they are there.
 * What is remembered does not grow: the beginning of one element, and how deep the nesting is. What has a length is
   passed over whole, so only sequences and items of undefined length nest, strictly in turn: an even depth is in a data
   set, an odd one between the items of a sequence or the fragments of pixel data.
@@ -24,6 +25,15 @@ from dicomhaul.errors import Truncated
 
 SOP_CLASS, SOP, STUDY, SERIES = range(4)
 WANTED = {SOP_CLASS: (0x0008, 0x0016), SOP: (0x0008, 0x0018), STUDY: (0x0020, 0x000D), SERIES: (0x0020, 0x000E)}
+
+# Elements whose presence alone counts: Bits Allocated, which PS3.3 demands (type 1) wherever pixel data are described,
+# and what holds the pixels, or says where they are: Pixel Data, Float and Double Float Pixel Data, Pixel Data Provider
+# URL (PS3.3 sections C.7.6.3, C.7.6.24, C.7.6.25), Spectroscopy Data (C.8.14.4).
+BITS, PIXELS = 4, 5
+MARKS = {
+    BITS: ((0x0028, 0x0100),),
+    PIXELS: ((0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x0028, 0x7FE0), (0x5600, 0x0020)),
+}
 
 _UNDEFINED = 0xFFFFFFFF
 _MAX_VALUE_BYTES = 128  # a UID has 64; what is longer is cut and will be found to be none
@@ -70,7 +80,8 @@ def _encoding(*, explicit: bool, little: bool) -> Encoding:
         short=vrs(SHORT_VRS),
         long=vrs(LONG_VRS),
         unknown=int.from_bytes(b"UN", order),  # type: ignore[arg-type]
-        wanted={tag(*pair): what for what, pair in WANTED.items()},
+        wanted={tag(*pair): what for what, pair in WANTED.items()}
+        | {tag(*pair): what for what, pairs in MARKS.items() for pair in pairs},
         item=tag(0xFFFE, 0xE000),
         item_end=tag(0xFFFE, 0xE00D),
         sequence_end=tag(0xFFFE, 0xE0DD),
@@ -93,7 +104,8 @@ class DataSetWalk:
     """The walk through one data set.
 
     Attributes:
-        found: the values of `WANTED` by their number, without padding; only those that have passed.
+        found: the values of `WANTED` by their number, without padding; only those that have passed. Of `MARKS` '' where
+            one has.
         size: bytes taken.
         lost_at: the byte at which the structure could not be followed any more; None as long as it can.
     """
@@ -208,6 +220,8 @@ class DataSetWalk:
                     return position
                 length = encoding.number(buffer, position + 8)[0]
                 if length == _UNDEFINED:
+                    if tag in wanted:
+                        self._mark(tag)
                     self._enter(unknown=vr == encoding.unknown)
                     return position + 12
                 if tag in wanted and not self._capture(buffer, position, 12, tag, length):  # as UN, for example
@@ -233,11 +247,15 @@ class DataSetWalk:
                     return position
                 position += 8 + length
             elif length:
+                if tag in wanted:
+                    self._mark(tag)
                 self._enter(unknown=False)
                 return position + 8
             else:
                 position += 8
-                if self._ends(tag):
+                if tag in wanted:
+                    self._mark(tag)
+                elif self._ends(tag):
                     return position
         self._need = 8
         return position
@@ -322,11 +340,21 @@ class DataSetWalk:
             self._step = self._explicit if self._encoding.explicit else self._implicit
 
     def _capture(self, buffer: Any, position: int, header: int, tag: int, length: int) -> bool:
-        """Read a wanted value; False if not all of it is there yet."""
+        """Read a wanted value, or note a mark; False if not all of it is there yet."""
+        if self._mark(tag):
+            return True
         begin = position + header
         end = begin + min(length, _MAX_VALUE_BYTES)
         if end > len(buffer):
             self._need = end - position
             return False
         self.found[self._wanted.pop(tag)] = bytes(buffer[begin:end]).decode("latin-1").strip(" \0")
+        return True
+
+    def _mark(self, tag: int) -> bool:
+        """Note an element of `MARKS`; False if it is none."""
+        what = self._wanted[tag]
+        if what not in MARKS:
+            return False
+        self.found[what] = ""
         return True

@@ -26,6 +26,7 @@ class SinglePart:
     """
 
     def __init__(self, handler: PartHandler) -> None:
+        self.lone = True
         self._handler = handler
         self.bytes_seen = 0
 
@@ -53,6 +54,11 @@ class Sniffed:
         self._trust_lengths = trust_lengths
         self._first = b""
         self._framing: Framing | None = None
+
+    @property
+    def lone(self) -> bool:
+        """Whether it is one instance; a body too short to tell is none at all."""
+        return self._framing is None or self._framing.lone
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the body. Raises BadMultipart."""

@@ -60,6 +60,11 @@ class PartHandler(Protocol):
 class Framing(Protocol):
     """What takes a body apart: `MultipartParser`, or one of `framing`."""
 
+    @property
+    def lone(self) -> bool:
+        """Whether the body is one part and nothing else, so that nothing in it says where it ends."""
+        ...
+
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the body."""
         ...
@@ -119,6 +124,7 @@ class MultipartParser:
     """
 
     def __init__(self, boundary: str | None, handler: PartHandler, *, trust_lengths: bool = True) -> None:
+        self.lone = False
         self._handler = handler
         self._trust_lengths = trust_lengths
         self.bytes_seen = 0

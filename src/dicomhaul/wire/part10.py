@@ -26,10 +26,12 @@ from typing import Final
 from dicomhaul.errors import NotDicom, Truncated
 from dicomhaul.model import Identity
 from dicomhaul.wire.data_set import (
+    BITS,
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
     LONG_VRS,
+    PIXELS,
     SERIES,
     SHORT_VRS,
     SOP,
@@ -98,6 +100,14 @@ class Skimmer:
     def sop(self) -> str:
         """The data set's own SOP Instance UID; '' until it has passed."""
         return self._walk.found.get(SOP, "") if self._walk is not None else ""
+
+    @property
+    def lacks_pixels(self) -> bool:
+        """Whether the data set, as far as it has passed, describes pixels and neither holds them nor says where they
+        are.
+        """
+        found = self._walk.found if self._walk is not None else {}
+        return BITS in found and PIXELS not in found
 
     @property
     def lost_at(self) -> int | None:

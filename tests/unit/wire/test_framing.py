@@ -56,6 +56,24 @@ def test_the_framing_is_found(content_type: str | None, body: bytes, expected: l
 
 
 @pytest.mark.parametrize(
+    ("content_type", "body", "lone"),
+    [
+        ("multipart/related; boundary=B", MULTIPART, False),
+        ("multipart/related", MULTIPART, False),
+        ("multipart/related", b"DICM", True),
+        ("application/dicom", b"DICM", True),
+        (None, MULTIPART, False),
+        (None, b"DICM", True),
+        (None, b"", True),
+    ],
+)
+def test_it_says_whether_anything_in_the_body_ends_it(content_type: str | None, body: bytes, lone: bool) -> None:  # noqa: FBT001 - a parameter
+    framing = framing_for(content_type, Parts())
+    framing.feed(body)
+    assert framing.lone is lone
+
+
+@pytest.mark.parametrize(
     "content_type",
     ["text/html; charset=utf-8", "application/json", "application/dicom+json", "image/jpeg", "application/zip"],
 )

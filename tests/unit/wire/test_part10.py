@@ -358,6 +358,62 @@ def test_a_deflated_data_set_may_begin_like_a_group_2() -> None:
         skim(content)
 
 
+BITS = element(0x28, 0x100, b"US", b"\x10\0")
+FRAGMENTS = element(0x7FE0, 0x10, b"OB", ITEM_END, UNDEFINED)  # that they begin is enough
+
+
+@pytest.mark.parametrize(
+    ("behind", "lacking"),
+    [
+        (b"", False),
+        (BITS, True),
+        (BITS + PIXELS, False),
+        (PIXELS, False),
+        (BITS + element(0x7FE0, 0x10, b"OW", b""), False),
+        (BITS + FRAGMENTS, False),
+        (BITS + element(0x7FE0, 0x08, b"OF", bytes(8)), False),
+        (BITS + element(0x7FE0, 0x09, b"OD", bytes(8)), False),
+        (BITS + element(0x28, 0x7FE0, b"UR", b"http://x"), False),
+        (BITS + element(0x5600, 0x20, b"OF", bytes(8)), False),
+        (element(0x28, 0x9, b"SQ", ITEM + BITS + ITEM_END + SEQUENCE_END, UNDEFINED), False),
+        (element(0x88, 0x200, b"SQ", ITEM + BITS + PIXELS + ITEM_END + SEQUENCE_END, UNDEFINED) + BITS, True),
+    ],
+    ids=[
+        "nothing", "described alone", "both", "pixels alone", "an empty one", "fragments", "floats", "doubles",
+        "elsewhere", "spectroscopy", "described in an item", "those of an icon",
+    ],
+)  # fmt: skip
+def test_pixels_that_are_described_are_there_or_not(behind: bytes, lacking: bool) -> None:  # noqa: FBT001 - a parameter
+    content = meta(EXPLICIT) + HEAD + NAMES + behind
+    for size in (1, 7, len(content)):
+        skimmer = Skimmer()
+        for at in range(0, len(content), size):
+            skimmer.feed(memoryview(content)[at : at + size])
+        assert skimmer.lacks_pixels is lacking
+
+
+BIG_HEAD = big(8, 0x18, b"UI", b"1.5\0") + big(0x28, 0x100, b"US", b"\0\x10")
+IMPLICIT_HEAD = implicit(8, 0x18, b"1.5\0") + implicit(0x28, 0x100, b"\x10\0")
+
+
+@pytest.mark.parametrize(
+    ("syntax", "content", "lacking"),
+    [
+        ("1.2.840.10008.1.2", IMPLICIT_HEAD, True),
+        ("1.2.840.10008.1.2", IMPLICIT_HEAD + implicit(0x7FE0, 0x10, b""), False),
+        ("1.2.840.10008.1.2", IMPLICIT_HEAD + implicit(0x7FE0, 0x10, bytes(8)), False),
+        ("1.2.840.10008.1.2", IMPLICIT_HEAD + implicit(0x7FE0, 0x10, SEQUENCE_END, UNDEFINED), False),
+        ("1.2.840.10008.1.2.2", BIG_HEAD, True),
+        ("1.2.840.10008.1.2.2", BIG_HEAD + struct.pack(">HH2s2xI", 0x7FE0, 0x10, b"OW", 8) + bytes(8), False),
+    ],
+)
+def test_pixels_are_seen_in_other_encodings(syntax: str, content: bytes, lacking: bool) -> None:  # noqa: FBT001 - a parameter
+    skimmer = Skimmer()
+    skimmer.feed(memoryview(meta(syntax) + content))
+    assert skimmer.finish().sop == "1.5"
+    assert skimmer.lacks_pixels is lacking
+
+
 def test_the_data_set_outranks_the_file_meta_information() -> None:
     assert skim(meta(EXPLICIT, sop="7.7\0") + AS_EXPLICIT)[1].sop == "1.5"
     without = element(8, 5, b"CS", b"x ") + NAMES
