@@ -207,6 +207,96 @@ def test_a_series_that_is_filed_elsewhere_goes_there_whenever_it_is_killed(
     assert nth > 3
 
 
+def follow(mirror: Mirror, folder: str, revision: str = "a", *, prior: bool = False) -> None:
+    """A sync plans that this revision of the series is filed there."""
+    row = series_row("1.1", expected=2, revision=revision)._replace(folder=folder, prior=prior)
+    write_cohort(mirror.ledger, [row], following=Following(RemovalLimits(fraction=1.0)))
+
+
+def places(mirror: Mirror) -> set[str]:
+    """The folders that hold instances."""
+    found = {path.parent.relative_to(mirror.root).as_posix() for path in mirror.root.rglob("*.dcm")}
+    return {name for name in found if not name.startswith(".dicomhaul/")}
+
+
+@pytest.fixture
+def holding(tmp_path: Path) -> Iterator[Mirror]:
+    """A destination that holds a revision, and nothing else."""
+    made = Mirror(tmp_path / "holding")
+    made.plan("a", 2)
+    made.bring(OLD)
+    yield made
+    made.ledger.close()
+
+
+def test_what_is_half_there_is_filed_elsewhere_at_once_and_goes_on_there(holding: Mirror) -> None:
+    with holding.ledger.transaction():
+        holding.ledger.withdraw_instances(1, ["4.2"], "gone")
+    follow(holding, "renamed/1.1")
+    assert [row.sop for row in holding.ledger.iter_seen()] == ["4.1"]  # in the index, wherever it lies
+    assert swap_due(holding.ledger, holding.folder) == 1
+    assert (places(holding), due_swaps(holding.ledger), holding.foreign()) == ({"renamed/1.1"}, [], [])
+    removed = remove_outgoing(holding.ledger, holding.folder, TODAY)
+    assert (removed.instances, removed.gone) == (1, 0)  # what was on its way out went along
+    holding.bring({"4.3": b"the rest"})
+    assert {path.name for path in (holding.root / "renamed" / "1.1").iterdir()} == {"4.1.dcm", "4.3.dcm"}
+
+
+def test_what_moves_counts_as_present_where_something_else_leaves(holding: Mirror) -> None:
+    row, other = series_row("1.1", expected=2, revision="a"), series_row("1.2", expected=1, revision="x")
+    write_cohort(holding.ledger, [row, other])
+    part = Staged(2, other.folder, "5.1.dcm", "5.1", 1, xxhash.xxh3_128_digest(b"x"), "x.part")
+    with holding.ledger.transaction():
+        holding.ledger.add_receipts([receipt_of(part)])
+    following = Following(RemovalLimits(fraction=0.5))  # one of three leaves
+    write_cohort(holding.ledger, [row._replace(folder="renamed/1.1")], following=following)
+    assert [found.series for found in holding.ledger.iter_files()] == ["1.1", "1.1"]
+
+
+def test_a_folder_that_was_gone_before_it_could_move_comes_anew_to_its_new_place(holding: Mirror) -> None:
+    holding.complete()
+    for path in (holding.root / PLACE).iterdir():
+        path.unlink()
+    (holding.root / PLACE).rmdir()
+    follow(holding, "renamed/1.1")
+    swap_due(holding.ledger, holding.folder)
+    assert (set(holding.ledger.known(1).wanted), due_swaps(holding.ledger)) == (set(OLD), [])
+    holding.bring(OLD)
+    assert places(holding) == {"renamed/1.1"}
+
+
+def test_a_prior_revision_stays_where_it_is(holding: Mirror) -> None:
+    holding.complete()
+    follow(holding, "UNKNOWN/1.1", prior=True)
+    assert swap_due(holding.ledger, holding.folder) == 0
+    assert places(holding) == {PLACE}
+
+
+@pytest.mark.parametrize("meanwhile", ["revised", "withdrawn"])
+def test_what_is_wanted_again_under_another_name_goes_there(holding: Mirror, meanwhile: str) -> None:
+    holding.complete()
+    if meanwhile == "revised":
+        follow(holding, PLACE, "b")
+    else:
+        other = series_row("1.2", expected=1, revision="x")
+        write_cohort(holding.ledger, [other], following=Following(RemovalLimits(fraction=1.0)))
+    follow(holding, "renamed/1.1")
+    assert swap_due(holding.ledger, holding.folder) == 1
+    assert remove_outgoing(holding.ledger, holding.folder, TODAY).instances == 0
+    assert (places(holding), holding.foreign()) == ({"renamed/1.1"}, [])
+    assert sorted(row.sop for row in holding.ledger.iter_files()) == sorted(OLD)
+
+
+def test_one_folder_of_two_names_is_left_as_it_is(holding: Mirror) -> None:
+    """As on a filesystem where case does not count; here a link makes two names of one."""
+    above, _, name = PLACE.partition("/")
+    (holding.root / "Same").symlink_to(above)
+    inode = exchange.inode_of(holding.folder, PLACE)
+    assert inode is not None
+    assert exchange.take_place(holding.folder, PLACE, f"Same/{name}", inode, ())
+    assert holding.seen() == OLD
+
+
 def test_what_leaves_is_no_stranger_before_and_after(mirror: Mirror) -> None:
     assert mirror.foreign() == []
     assert sorted(row.sop for row in mirror.ledger.iter_seen()) == sorted(OLD)
