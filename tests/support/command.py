@@ -1,6 +1,5 @@
 """Running `dicomhaul` as a process, as a user does, and looking at what it left."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,34 +8,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-Word = str | os.PathLike[str]
+from support.ended import TIMEOUT_S, Ended, Word, ended, environ_with
+from support.quick_command import COMMANDS
 
-TIMEOUT_S = 60
+__all__ = [
+    "TIMEOUT_S",
+    "Ended",
+    "Running",
+    "Word",
+    "command",
+    "environ_with",
+    "run_command",
+    "start_command",
+    "wait_until",
+]
+
 _POLL_S = 0.01
-_UNWANTED = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A command that has ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        """The object on the last line of stdout."""
-        table: dict[str, Any] = json.loads(self.stdout.splitlines()[-1])
-        return table
-
-    @property
-    def complaint(self) -> str:
-        """The line in which the command says why it gave up; there must be exactly one."""
-        (line,) = (line for line in self.stderr.splitlines() if line.startswith("dicomhaul: "))
-        return line.removeprefix("dicomhaul: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +65,8 @@ def run_command(
         before: called in the new process before it becomes the command.
         cwd: where it runs.
     """
+    if before is None and not COMMANDS.differs_at_start(environ):
+        return COMMANDS.run(*words, stdin=stdin, environ=environ, cwd=cwd)
     done = subprocess.run(
         command(*words),
         input=stdin.encode(),
@@ -118,20 +108,3 @@ def wait_until(condition: Callable[[], bool], what: str, *, unless: "subprocess.
         assert unless is None or unless.poll() is None or condition(), f"the command ended before {what}"
         assert time.monotonic() < deadline, f"in vain: {what}"
         time.sleep(_POLL_S)  # a real process has no clock of ours
-
-
-def environ_with(more: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the environment of a command: nothing in it that would change what it does, and `more`."""
-    ours = {
-        name: value
-        for name, value in os.environ.items()
-        if name.upper() not in _UNWANTED and not name.startswith("DICOMHAUL_")
-    }
-    return {**ours, "COLUMNS": "200", "NO_COLOR": "1", **(more or {})}
-
-
-def ended(code: int, stdout: bytes, stderr: bytes) -> Ended:
-    """Return what came of a command; none may have shown a traceback."""
-    result = Ended(code, stdout.decode(), stderr.decode())
-    assert "Traceback" not in result.stderr, result.stderr
-    return result

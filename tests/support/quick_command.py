@@ -1,9 +1,11 @@
 """Running `dicomhaul` as a process, many times and at little cost: each is forked from one that has loaded everything.
 
 What a user gets differs in nothing but the time that loading takes: each command is a process of its own, with its own
-output, exit code and end. What it starts itself (planning, the writer of the index) is started as ever.
+output, environment, exit code and end. What it starts itself (planning, the writer of the index) is started as ever.
+What an interpreter is told by its environment while it starts cannot be told to one that is forked: `differs_at_start`.
 """
 
+import gc
 import json
 import os
 import signal
@@ -12,48 +14,65 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from support.command import TIMEOUT_S, Ended, Word, ended, environ_with
+from support.ended import TIMEOUT_S, Ended, Word, ended, environ_with
 
-_TOO_LATE = signal.SIGKILL
 _TICK_S = 0.01
+_LATE = "late"
+_READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "LC_", "LANG")  # by the interpreter and below it, before any line of ours
 
 
 class QuickCommands:
     """Starts commands; one at a time."""
 
-    def __init__(self, server: "subprocess.Popen[str]", folder: Path) -> None:
+    def __init__(self, server: "subprocess.Popen[str]", folder: Path, environ: Mapping[str, str]) -> None:
         self._server = server
         self._folder = folder
+        self._environ = environ
 
-    def run(self, *words: Word, stdout: str | None = None, stderr: str | None = None, umask: int = 0o022) -> Ended:
+    def run(
+        self,
+        *words: Word,
+        stdin: str = "",
+        environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        stdout: str | None = None,
+        stderr: str | None = None,
+        umask: int = 0o022,
+    ) -> Ended:
         """Run `dicomhaul WORDS` to its end, as `support.command.run_command` does.
 
         Args:
             words: the command line.
+            stdin: what comes by standard input.
+            environ: set in addition.
+            cwd: where it runs, if not where the test does.
             stdout: where what it prints goes, if not to the result.
             stderr: likewise.
             umask: that of the process.
         """
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        paths = [self._folder / "stdout", self._folder / "stderr"]
-        request = {
-            "words": [os.fspath(word) for word in words],
-            "stdout": stdout or str(paths[0]),
-            "stderr": stderr or str(paths[1]),
-            "umask": umask,
-        }
+        given, *paths = (self._folder / name for name in ("stdin", "stdout", "stderr"))
+        given.write_text(stdin, encoding="utf-8")
         for path in paths:
             path.write_bytes(b"")
+        request = {
+            "words": [os.fspath(word) for word in words],
+            "environ": environ_with({**self._environ, **(environ or {})}),
+            "cwd": os.fspath(cwd or Path.cwd()),
+            "streams": [str(given), stdout or str(paths[0]), stderr or str(paths[1])],
+            "umask": umask,
+        }
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()
-        code = int(self._server.stdout.readline())
-        assert code != -_TOO_LATE, f"no end after {TIMEOUT_S} s: {words}"
-        return ended(code, paths[0].read_bytes(), paths[1].read_bytes())
+        answer = self._server.stdout.readline().strip()
+        assert answer != _LATE, f"no end after {TIMEOUT_S} s: {words}"
+        return ended(int(answer), paths[0].read_bytes(), paths[1].read_bytes())
 
 
 @contextmanager
@@ -68,15 +87,57 @@ def quick_commands(folder: Path, environ: Mapping[str, str] | None = None) -> It
     ) as server:
         assert server.stdin is not None
         try:
-            yield QuickCommands(server, folder)
+            yield QuickCommands(server, folder, environ or {})
         finally:
             server.stdin.close()
 
 
+class CommandPool:
+    """Runs commands for all tests of a process, also at the same time: whoever finds nobody idle starts another."""
+
+    def __init__(self) -> None:
+        self._idle: list[QuickCommands] = []
+        self._started = ExitStack()
+        self._environ = dict(os.environ)
+
+    def differs_at_start(self, environ: Mapping[str, str] | None) -> bool:
+        """Return whether a command with `environ` needs an interpreter of its own."""
+        before, now = (_read_at_start(each) for each in (self._environ, environ_with(environ)))
+        return before != now
+
+    def run(self, *words: Word, stdin: str, environ: Mapping[str, str] | None, cwd: Path | None) -> Ended:
+        """Run `dicomhaul WORDS` to its end; see `QuickCommands.run`."""
+        commands = self._idle.pop() if self._idle else self._start()
+        try:
+            return commands.run(*words, stdin=stdin, environ=environ, cwd=cwd)
+        finally:
+            self._idle.append(commands)
+
+    def close(self) -> None:
+        """End the processes that commands were forked from."""
+        self._idle.clear()
+        self._started.close()
+
+    def _start(self) -> QuickCommands:
+        folder = Path(self._started.enter_context(TemporaryDirectory(prefix="commands")))
+        return self._started.enter_context(quick_commands(folder))
+
+
+def _read_at_start(environ: Mapping[str, str]) -> dict[str, str]:
+    # Where modules are sought is told to a forked one, too.
+    return {name: each for name, each in environ.items() if name.startswith(_READ_AT_START) and name != "PYTHONPATH"}
+
+
+COMMANDS = CommandPool()
+
+
 def _serve() -> None:
-    from dicomhaul import hauler, verification  # noqa: F401, PLC0415 - loaded once, before the first fork
+    # Loaded once, before the first fork: what commands load when they need it.
+    from dicomhaul import build, hauler, merging, verification  # noqa: F401, PLC0415
+    from dicomhaul.checking import check  # noqa: F401, PLC0415
     from dicomhaul.cli.main import run  # noqa: PLC0415
 
+    gc.freeze()  # a command that ends looks for garbage in what is its own, and copies no page of what all share
     requests, answers = sys.stdin, sys.stdout
     while line := requests.readline():
         child = os.fork()
@@ -87,23 +148,30 @@ def _serve() -> None:
         answers.flush()
 
 
-def _wait(child: int) -> int:
+def _wait(child: int) -> int | str:
     for _ in range(int(TIMEOUT_S / _TICK_S)):  # not by a clock: time in which all of us were stopped does not count
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
         time.sleep(_TICK_S)
-    os.kill(child, _TOO_LATE)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return _LATE
 
 
 def _become(request: dict[str, Any]) -> None:
     os.umask(request["umask"])
-    for number, where in ((0, os.devnull), (1, request["stdout"]), (2, request["stderr"])):
-        fd = os.open(where, os.O_RDWR if number else os.O_RDONLY)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["environ"])
+    sys.path[:0] = filter(None, request["environ"].get("PYTHONPATH", "").split(os.pathsep))
+    for number, where in enumerate(request["streams"]):
+        fd = os.open(where, os.O_RDWR)
         os.dup2(fd, number)
         os.close(fd)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115 - of this process from here on
+    out, err = sys.stdout.errors, sys.stderr.errors
+    sys.stdin = open(0)  # noqa: SIM115 - these are of this process from here on
+    sys.stdout, sys.stderr = open(1, "w", errors=out), open(2, "w", buffering=1, errors=err)  # noqa: SIM115
     sys.argv = ["dicomhaul", *request["words"]]
 
 
