@@ -98,6 +98,7 @@ def bars_of(
             {
                 "workload": bar.workload,
                 "metric": bar.metric,
+                "ours": bar.ours,
                 "peer": bar.peer,
                 "bound": bar.bound,
                 "most": bar.most,
@@ -110,10 +111,10 @@ def bars_of(
 
 def _value(bar: Bar, rows: Sequence[Mapping[str, Any]], ratios: Sequence[Mapping[str, Any]]) -> float | None:
     if bar.peer:
-        wanted = (bar.workload, DICOMHAUL, bar.peer)
+        wanted = (bar.workload, bar.ours, bar.peer)
         found = [each for each in ratios if (each["workload"], each["ours"], each["peer"]) == wanted]
         return float(found[0][bar.metric]) if found else None
-    row = next((each for each in rows if (each["workload"], each["contender"]) == (bar.workload, DICOMHAUL)), None)
+    row = next((each for each in rows if (each["workload"], each["contender"]) == (bar.workload, bar.ours)), None)
     if row is None or row["problems"]:
         return None
     value = row["more"].get(bar.metric, row.get(bar.metric))

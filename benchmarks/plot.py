@@ -25,7 +25,11 @@ def ratios(document: Mapping[str, Any]) -> str:
     dicomhaul from the same kind of server as the peer; where it ran from both, from a DICOMweb server.
     """
     shown = [each for each in document["ratios"] if _is_shown(each, document)]
-    bounds = {(bar["workload"], bar["peer"]): bar["bound"] for bar in document["bars"] if bar["metric"] == "speed"}
+    bounds = {
+        (bar["workload"], bar["ours"], bar["peer"]): bar["bound"]
+        for bar in document["bars"]
+        if bar["metric"] == "speed"
+    }
     speeds = [speed for each in shown for speed in each["speeds"]]
     ticks = (
         [tick for tick in _TICKS if min(0.5, *speeds) / 2 <= tick <= max(2.0, *speeds) * 2] if speeds else [0.5, 1, 2]
@@ -55,7 +59,7 @@ def ratios(document: Mapping[str, Any]) -> str:
             f'<rect x="{begin:.1f}" y="{y + 4}" width="{max(end - begin, 1):.1f}" height="14" fill="{colour}"/>'
         )
         lines.append(_line(x(min(each["speeds"])), y + 11, x(max(each["speeds"])), y + 11, _TEXT))
-        bound = bounds.get((each["workload"], each["peer"]))
+        bound = bounds.get((each["workload"], each["ours"], each["peer"]))
         if bound is not None:
             lines.append(_line(x(bound), y + 1, x(bound), y + 21, "#cf222e", width=2.5))
         lines.append(_text(_WIDTH - _RIGHT + 14, y + 15, f"{each['speed']:.2f}x"))

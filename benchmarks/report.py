@@ -81,7 +81,8 @@ def _against(row: Mapping[str, Any], document: Document) -> str:
 
 def _said(bar: Mapping[str, Any]) -> str:
     words = "at most" if bar["most"] else "at least"
-    peer = f" ({bar['peer']})" if bar["peer"] else ""
+    who = [bar["ours"]] * (bar["ours"] != DICOMHAUL) + [bar["peer"]] * bool(bar["peer"])
+    peer = f" ({' beside '.join(who)})" if who else ""
     return f"{words} {_number(bar, bar['bound'])} {_METRICS[bar['metric']]}{peer}"
 
 

@@ -106,6 +106,7 @@ def main() -> None:
     arguments.add_argument("--quick", action="store_true", help="small data, to try things out; writes nothing")
     arguments.add_argument("--folder", type=Path, default=Path("/dev/shm"))
     arguments.add_argument("--results", type=Path, default=_RESULTS)
+    arguments.add_argument("--add", action="store_true", help="keep what today's file has of other workloads")
     arguments.add_argument("--dicomhaul", default="", metavar="OPTIONS", help="more options for dicomhaul")
     options = arguments.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers and data go, too
@@ -123,14 +124,29 @@ def main() -> None:
         "ratios": [],
         "bars": [],
     }
-    for number, key in enumerate(options.workload, 1):
+    done = _take_over(document, options) if options.add else []
+    for key in options.workload:
         result = _measure(key, options)
+        done.append(key)
         document["rows"] += rows_of(result)
         document["ratios"] += ratios_of(result)
-        document["bars"] = bars_of(options.workload[:number], document["rows"], document["ratios"])
+        document["bars"] = bars_of(done, document["rows"], document["ratios"])
         if not options.quick or options.results != _RESULTS:
             _write(document, options.results)  # each time: an hour is long
     report.show(document)
+
+
+def _take_over(document: dict[str, Any], options: argparse.Namespace) -> list[str]:
+    """Add what today's file has of workloads that are not run now; return which these are."""
+    path = options.results / f"{document['date']}.json"
+    if not path.is_file():
+        return []
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    if earlier["machine"] != document["machine"] or earlier["versions"] != document["versions"]:
+        sys.exit(f"{path.name} is of another machine or of other versions: nothing can be added to it")
+    for name in ("rows", "ratios"):
+        document[name] += [each for each in earlier[name] if each["workload"] not in options.workload]
+    return list(dict.fromkeys(each["workload"] for each in document["rows"]))
 
 
 def _write(document: dict[str, Any], folder: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from benchmarks import peers
+from benchmarks import machine, peers
 from benchmarks.data import Data, Shape, build, clear
 from benchmarks.measure import Measured, measure
 from benchmarks.origin_nginx import Limit, Served, nginx
@@ -107,6 +107,7 @@ def _runner(name: str, scene: Scene, workload: Workload, served: Served | None) 
     def run() -> Run:
         clear(scene.out)
         scene.out.mkdir()
+        machine.warm(scene.out, scene.data.size_bytes)
         command = peers.COMMANDS[name](scene)
         if served is not None:
             served.take_log()

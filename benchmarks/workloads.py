@@ -89,10 +89,11 @@ def _ct(series: int) -> tuple[Shape, ...]:
 
 
 _SINGLE: Final = (Shape(1, MR_BYTES),) * 1_000
+_MANY: Final = (Shape(1, MR_BYTES),) * 6_000  # two minutes, in which what was learned of the limit pays
 _FEW: Final = (Shape(1, MR_BYTES),) * 200
 
 TRANSFERS: Final = (
-    Workload("a", "CT, 525 KB", _ct(40), _ct(4), (*_BODIES, *_OBJECTS, DICOMHAUL_MD5, IDC_INDEX)),
+    Workload("a", "CT, 525 KB", _ct(80), _ct(4), (*_BODIES, *_OBJECTS, DICOMHAUL_MD5, IDC_INDEX)),
     Workload(
         "b",
         "MR, 9 KB x 16,000",
@@ -128,6 +129,22 @@ TRANSFERS: Final = (
         (DICOMHAUL, CURL, DICOMWEB_CLIENT, S5CMD),
         limit=Limit(requests_per_s=50, burst=10, retry_after=False),
     ),
+    Workload(
+        "f-long",
+        "50 requests/s, 6,000 of them",
+        _MANY,
+        _FEW,
+        (DICOMHAUL,),
+        limit=Limit(requests_per_s=50, burst=10, retry_after=True),
+    ),
+    Workload(
+        "f-long-silent",
+        "the same without Retry-After",
+        _MANY,
+        _FEW,
+        (DICOMHAUL,),
+        limit=Limit(requests_per_s=50, burst=10, retry_after=False),
+    ),
     Workload("g", "Orthanc, CT", _ct(12), _ct(2), (DICOMHAUL, CURL, DICOMWEB_CLIENT), server="orthanc"),
 )
 
@@ -140,6 +157,7 @@ class Bar:
         metric: a figure of its row; `speed`: of the peer's wall time, pair by pair; `memory`: of the peer's, likewise.
         bound: the least, or, where `most`, the largest that will do.
         peer: who it is held against, for `speed` and `memory`.
+        ours: which of ours.
     """
 
     workload: str
@@ -147,12 +165,16 @@ class Bar:
     bound: float
     most: bool = False
     peer: str = ""
+    ours: str = DICOMHAUL
 
 
 BARS: Final = (
     Bar("a", "speed", 1.0, peer=CURL),
     Bar("a", "speed", 1.6, peer=S5CMD),
     Bar("a", "speed", 2.5, peer=DICOMWEB_CLIENT),
+    Bar("a", "speed", 1.2, peer=S5CMD, ours=DICOMHAUL_BUCKET),
+    Bar("a", "speed", 1.0, peer=S5CMD, ours=DICOMHAUL_MD5),
+    Bar("b", "speed", 2.0, peer=S5CMD, ours=DICOMHAUL_BUCKET),
     Bar("b", "speed", 5.0, peer=S5CMD),
     Bar("b", "speed", 6.0, peer=DICOMWEB_CLIENT),
     Bar("c", "speed", 0.95, peer=CURL),
@@ -162,6 +184,10 @@ BARS: Final = (
     Bar("f", "wasted_share", 0.02, most=True),
     Bar("f-silent", "allowed_share", 0.95),
     Bar("f-silent", "wasted_share", 0.02, most=True),
+    Bar("f-long", "allowed_share", 0.95),
+    Bar("f-long", "wasted_share", 0.02, most=True),
+    Bar("f-long-silent", "allowed_share", 0.95),
+    Bar("f-long-silent", "wasted_share", 0.02, most=True),
     Bar("h", "first_byte_s", 2.0, most=True),
     Bar("h", "peak_mb", 100.0, most=True),
     Bar("i", "speed", 10.0, peer=IDC_CLIENT),
