@@ -95,6 +95,10 @@ class Sink(Protocol):
         """Drop the part that is open, if there is one, and whatever of it has been written."""
         ...
 
+    def gone_by(self) -> None:
+        """The part that was discarded has come to its end, as the framing demands, whatever was wrong with it."""
+        ...
+
     def progressed(self) -> bool:
         """Say whether an instance has been taken since the sink was made."""
         ...
@@ -178,6 +182,10 @@ class Ledger(Protocol):
         """This instance will not come in this run."""
         ...
 
+    def digests(self, series_id: int) -> dict[str, bytes]:
+        """Return SOP Instance UID -> XXH3-128 of the instances of a series that have landed."""
+        ...
+
     def note_stems(self, series_id: int, stems: Mapping[str, str]) -> None:
         """These landed instances (stem of the object -> SOP Instance UID) are those objects of a bucket."""
         ...
@@ -226,6 +234,14 @@ class SettlingSink(Sink, Protocol):
     @property
     def stems(self) -> dict[str, str]:
         """Stem -> SOP Instance UID of the objects that came, those included that were there already."""
+        ...
+
+    @property
+    def repeated(self) -> dict[str, bytes | None]:
+        """SOP Instance UID -> XXH3-128 of a second copy of an instance that this exchange brought.
+
+        None where that differs between further copies, or is not known. An object of a bucket is none: see `stems`.
+        """
         ...
 
     async def settle(self) -> None:

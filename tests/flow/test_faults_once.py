@@ -103,7 +103,13 @@ def test_what_breaks_once_is_mended(style: str, tmp_path: Path) -> None:
 
 
 def test_what_is_framed_wrongly_once_is_mended(tmp_path: Path) -> None:
-    pull_faulty(FRAMING, tmp_path).assert_as_expected()
+    """Of two instances with one UID the first stays, and the user is told; a mere repetition is no news."""
+    pulled = pull_faulty(FRAMING, tmp_path)
+    pulled.assert_as_expected()
+    (twin,) = (series for series, name in pulled.names.items() if name.startswith("the same SOP Instance UID"))
+    (told,) = (line for line in pulled.ended.stderr.splitlines() if "came twice in one answer" in line)
+    assert f"series {twin}: " in told
+    assert "with other bytes" in told
 
 
 def test_what_is_answered_wrongly_once_is_mended(tmp_path: Path) -> None:

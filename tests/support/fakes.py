@@ -203,6 +203,7 @@ class MemorySink:
         self.landed: dict[str, int] = {}
         self.refused: dict[str, str] = {}
         self.stems: dict[str, str] = {}
+        self.repeated: dict[str, bytes | None] = {}
         self.abandoned = False
         self.settled = False
         self.trouble: HaulError | None = None
@@ -241,6 +242,9 @@ class MemorySink:
 
     def discard(self) -> None:
         self._part = None
+
+    def gone_by(self) -> None:
+        pass
 
     def suspend(self) -> None:
         self._part = None

@@ -16,6 +16,7 @@ import anyio
 from dicomhaul.errors import WrongInstance
 from dicomhaul.events import Tally
 from dicomhaul.land.folder import instance_file
+from dicomhaul.land.repeats import Repeats
 from dicomhaul.land.writer import Part, Segment, Writer
 from dicomhaul.model import Identity, Job, Partial, Stated, is_identifier
 
@@ -90,9 +91,15 @@ class FolderSink:
         self._segment: Segment | None = None
         self._part_bytes = 0
         self._unheard = False  # the writer knows nothing of the open part yet
+        self._repeats = Repeats()
         self.landed: dict[str, int] = {}  # SOP Instance UID -> bytes, of this exchange
         self.refused: dict[str, str] = {}  # stem of an object -> why its bytes are not what the source states
         self.stems: dict[str, str] = {}  # stem of an object -> SOP Instance UID
+
+    @property
+    def repeated(self) -> dict[str, bytes | None]:
+        """See `ports.SettlingSink.repeated`."""
+        return self._repeats.found
 
     def begin(self, stated: Stated | None = None) -> None:
         """A part begins."""
@@ -126,6 +133,7 @@ class FolderSink:
         return outcome[0]
 
     def _open(self, part: Part) -> None:
+        self._repeats.leave()
         self._part = part
         self._unheard = False
         self._segment = Segment(part)
@@ -139,6 +147,7 @@ class FolderSink:
         self._tally.bytes_received += size
         if self._segment is None:  # discarded: the rest of it goes by
             self._tally.bytes_discarded += size
+            self._repeats.take(view)
             return
         self._segment.views.append(view)
         self._pending_bytes += size
@@ -148,9 +157,17 @@ class FolderSink:
         if self._job.sop is not None and sop != self._job.sop:
             raise WrongInstance("another instance came than the one that was asked for")
         wanted = sop not in self._known and sop not in self.landed
-        if not wanted and self._part is not None and self._part.stated is not None:
-            self.stems[self._part.stated.stem] = sop
+        if not wanted and self._part is not None:
+            if self._part.stated is not None:
+                self.stems[self._part.stated.stem] = sop
+            elif sop in self.landed:
+                self._repeats.begin(sop, self._views())
         return wanted
+
+    def _views(self) -> list[memoryview] | None:
+        """What has come of the open part; None where some of it is in the writer's hands."""
+        views = [] if self._segment is None else self._segment.views
+        return views if sum(map(len, views)) == self._part_bytes else None
 
     def end(self, identity: Identity) -> None:
         """The part is whole."""
@@ -166,6 +183,7 @@ class FolderSink:
             raise WrongInstance("an object came whose name cannot be a file's")
         if not self.wants(identity.sop):
             self.discard()
+            self.gone_by()
             return
         part.sop = identity.sop
         part.file = instance_file(identity.sop, stem if self._by_stem else None)
@@ -203,6 +221,10 @@ class FolderSink:
         if self._unheard and self._segments[-1] is segment:  # else ten million empty parts would gather here
             self._segments.pop()
         self._part = self._segment = None
+
+    def gone_by(self) -> None:
+        """What was discarded has come to its end."""
+        self._repeats.end()
 
     def progressed(self) -> bool:
         """Say whether an instance has been taken."""

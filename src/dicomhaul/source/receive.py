@@ -105,6 +105,7 @@ class Receiver:
         """It ended as the framing demands."""
         skimmer = self._skimmer
         if skimmer is None:
+            self._sink.gone_by()
             return
         try:
             identity = skimmer.finish()

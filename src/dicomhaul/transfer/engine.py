@@ -278,7 +278,7 @@ class Engine:
     def _complete(self, road: _Road, work: Work, outcome: SeriesOutcome, landed: int) -> None:
         proof, name = outcome.proof, road.lane.name
         assert proof is not None  # noqa: S101 - the caller asked
-        self._note(outcome)
+        self._note(work, outcome)
         event = SeriesLanded(work.study, work.series, work.place or work.folder, landed, str(proof))
 
         def complete(ledger: Ledger) -> None:
@@ -289,7 +289,7 @@ class Engine:
 
     def _fail(self, item: _Item, outcome: SeriesOutcome) -> None:
         work = item.work
-        self._note(outcome)
+        self._note(work, outcome)
         reason = outcome.reason
         if len(item.tried) > 1:
             reason = "; ".join(f"{name}: {why}" for name, why in item.tried.items())
@@ -303,9 +303,25 @@ class Engine:
         self._recorder.change(fail, self._in_loop(lambda: self._failed(failed)))
         self._done()
 
-    def _note(self, outcome: SeriesOutcome) -> None:
+    def _note(self, work: Work, outcome: SeriesOutcome) -> None:
         for note in outcome.notes:
             self._observe(Noticed(note))
+        if not outcome.repeated:
+            return
+        differing: list[str] = []
+
+        def compare(ledger: Ledger) -> None:
+            there = ledger.digests(work.series_id)
+            differing.extend(sop for sop, digest in outcome.repeated.items() if there.get(sop, digest) != digest)
+
+        def tell() -> None:
+            if differing:
+                self._observe(Noticed(
+                    f"series {work.series}: instances that came twice in one answer, with other bytes the second "
+                    f"time: {len(differing)}, {differing[0]} among them; what came first stays"
+                ))  # fmt: skip
+
+        self._recorder.change(compare, self._in_loop(tell))
 
     def _done(self) -> None:
         self._in_hand -= 1

@@ -19,6 +19,7 @@ class SeriesOutcome:
         reason: for the reader.
         missing: SOP Instance UID -> reason, for each instance that is known to be missing.
         surplus: SOP Instance UIDs of what landed and is not in the source's own list.
+        repeated: of instances that came twice in one answer, see `ports.SettlingSink.repeated`.
         notes: oddities that change nothing.
     """
 
@@ -27,4 +28,5 @@ class SeriesOutcome:
     reason: str = ""
     missing: dict[str, str] = field(default_factory=dict)
     surplus: tuple[str, ...] = ()
+    repeated: dict[str, bytes | None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dicomhaul.errors import CohortError, DamagedError, Forbidden, RefusedError, RetryableError, TransferError
 from dicomhaul.model import Job, Known, Proof, SopUID, Work
 from dicomhaul.plan.split import Ask, ask_again
-from dicomhaul.ports import Source
+from dicomhaul.ports import SettlingSink, Source
 from dicomhaul.transfer.fanout import each
 from dicomhaul.transfer.outcome import OpenSink, SeriesOutcome
 
@@ -38,10 +38,16 @@ class SeriesHaul:
         self._wanted = known.wanted
         self._begun = bool(known.landed)
         self._asked_whole = False
+        self._repeated: dict[str, bytes | None] = {}
         self.landed = dict(known.landed)
 
     async def run(self) -> SeriesOutcome:
         """Bring what is missing. Raises SourceError or LandingError, which concern more than this series."""
+        outcome = await self._bring()
+        outcome.repeated = self._repeated
+        return outcome
+
+    async def _bring(self) -> SeriesOutcome:
         outcome = await self._whole() if self._work.whole else SeriesOutcome(proof=Proof.INVENTORY)
         if outcome.proof is not None:
             # What is wanted by name (selected, or damaged) is wanted whatever the number of those that are there.
@@ -160,14 +166,17 @@ class SeriesHaul:
         try:
             await self._source.exchange(job, sink)
         except TransferError:
-            await sink.settle()
-            self.landed.update(sink.landed)
+            await self._settle(sink)
             raise
         except BaseException:
             sink.abandon()
             raise
+        await self._settle(sink)
+
+    async def _settle(self, sink: SettlingSink) -> None:
         await sink.settle()
         self.landed.update(sink.landed)
+        self._repeated.update(sink.repeated)
 
     def _outcome(self, missing: dict[str, str], proof: Proof) -> SeriesOutcome:
         if not missing:

@@ -54,6 +54,61 @@ async def test_what_is_known_or_came_twice_is_dropped_and_counted(tmp_path: Path
         assert bench.tally.bytes_discarded == len(b"knownagain")
 
 
+def digest(content: bytes) -> bytes:
+    return xxhash.xxh3_128_digest(content)
+
+
+async def test_the_second_copy_of_an_instance_is_known_by_its_digest(tmp_path: Path) -> None:
+    """Whether it is named within its first bytes, behind them, or at its end."""
+    async with open_bench(tmp_path) as bench:
+        sink = bench.sink(known={"4.9"})
+        for sop in ("4.1", "4.2", "4.3", "4.4"):
+            await push(sink, b"first", identity(sop))
+        await push(sink, b"known", identity("4.9"))  # came with an earlier answer
+        for named_at in (1, 3, 5):
+            sop, content = f"4.{named_at // 2 + 1}", b"other"
+            sink.begin()
+            sink.write(memoryview(content)[:named_at])
+            assert not sink.wants(sop)
+            sink.discard()
+            sink.write(memoryview(content)[named_at:])
+            sink.gone_by()
+        await push(sink, b"first", identity("4.4"))
+        await sink.settle()
+        assert sink.repeated == dict.fromkeys(["4.1", "4.2", "4.3"], digest(b"other")) | {"4.4": digest(b"first")}
+        assert bench.content() == dict.fromkeys(["4.1", "4.2", "4.3", "4.4"], b"first")
+
+
+async def test_a_copy_that_does_not_end_is_none(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        sink = bench.sink()
+        await push(sink, b"first", identity("4.1"))
+        for _ in range(2):  # cut by the next part, and by the end of the answer
+            sink.begin()
+            sink.write(memoryview(b"oth"))
+            assert not sink.wants("4.1")
+            sink.discard()
+        await push(sink, b"next", identity("4.2"))
+        sink.gone_by()
+        await sink.settle()
+        assert sink.repeated == {}
+
+
+async def test_copies_that_differ_or_that_nobody_has_seen_whole_have_no_digest(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        sink = bench.sink()
+        large = bytes(BATCH_BYTES)
+        for sop in ("4.1", "4.2"):
+            await push(sink, b"first", identity(sop))
+        await push(sink, b"second", identity("4.1"))
+        await push(sink, b"third", identity("4.1"))
+        await push(sink, b"second", identity("4.1"))
+        await push(sink, large, identity("4.2"), chunk_bytes=BATCH_BYTES // 2)  # named at its end, when it is on disk
+        await sink.settle()
+        assert sink.repeated == {"4.1": None, "4.2": None}
+        assert bench.content() == {"4.1": b"first", "4.2": b"first"}
+
+
 async def test_the_rest_of_a_discarded_part_goes_by(tmp_path: Path) -> None:
     async with open_bench(tmp_path) as bench:
         sink = bench.sink()

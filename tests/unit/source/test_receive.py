@@ -40,6 +40,9 @@ class PickySink(MemorySink):
         self.calls.append("discard")
         super().discard()
 
+    def gone_by(self) -> None:
+        self.calls.append("gone by")
+
 
 def feed(receiver: Receiver, *parts: bytes, step: int = 50) -> None:
     for part in parts:
@@ -68,7 +71,7 @@ def test_a_known_part_is_discarded_as_soon_as_it_is_named() -> None:
     assert sink.calls == ["begin", "discard"]
     receiver.data(memoryview(content)[2000:])
     receiver.end()
-    assert (sink.taken, receiver.error, sink.calls) == ({}, None, ["begin", "discard"])
+    assert (sink.taken, receiver.error, sink.calls) == ({}, None, ["begin", "discard", "gone by"])
 
 
 @pytest.mark.parametrize(

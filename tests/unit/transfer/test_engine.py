@@ -13,6 +13,7 @@ from dicomhaul.model import Job, Proof, State
 from dicomhaul.ports import Sink
 from dicomhaul.record.ledger import Ledger
 from support.engine_bench import Bench
+from support.fakes import MemorySink
 
 pytestmark = pytest.mark.anyio
 
@@ -91,6 +92,24 @@ async def test_oddities_are_noticed(bench: Bench) -> None:
     notes = [event.message for event in bench.events if isinstance(event, Noticed)]
     assert len(notes) == 40
     assert all("3 instances; 2 were expected" in note for note in notes)
+
+
+async def test_a_second_copy_with_other_bytes_is_noticed(bench: Bench) -> None:
+    """All that has landed has the same digest here, 16 zeros."""
+    bench.plan()
+    copies = {"7.0": bytes(16), "7.1": b"other bytes' xxh3", "7.2": None, "8.8": None}  # the last has not landed
+
+    async def repeat(job: Job, sink: Sink) -> None:
+        assert isinstance(sink, MemorySink)
+        sink.repeated = {sop: digest for sop, digest in copies.items() if job.series == "1.7"}
+        if job.series == "1.8":
+            sink.repeated = {"8.0": bytes(16)}
+
+    bench.source.before = repeat
+    await bench.run()
+    (note,) = [event.message for event in bench.events if isinstance(event, Noticed)]
+    assert note.startswith("series 1.7: ")
+    assert "with other bytes the second time: 2, 7.1 among them" in note
 
 
 async def test_a_source_that_goes_down_leaves_its_series_planned(bench: Bench) -> None:
