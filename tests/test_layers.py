@@ -40,6 +40,7 @@ ROOMS: Final = (
     "planner",
     "doctor",
     "steps",
+    "landed",
     "run",
     "sync",
     "adopting",

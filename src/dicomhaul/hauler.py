@@ -28,6 +28,7 @@ from dicomhaul.destination import layout_of, naming_of
 from dicomhaul.errors import ConfigError, IncompleteError
 from dicomhaul.events import Event, Observer, SeriesLanded, Tally
 from dicomhaul.forecasting import Measured
+from dicomhaul.landed import cohorts_of, iter_landed, landed_series
 from dicomhaul.model import Query, Shard
 from dicomhaul.net.clock import SystemClock
 from dicomhaul.net.line import Line
@@ -465,7 +466,7 @@ class Hauler:
                 QUERY_JSON.validate_json(each.query),
                 self._source or self._resolve(each.source, self._profile or each.profile),
             )
-            for each in run.cohorts_of(Path(to), self._options.state_dir)
+            for each in cohorts_of(Path(to), self._options.state_dir)
         ]
         if cohort is not None:
             asked = [Asked(cohort.query, asked[-1].source)]
@@ -510,13 +511,11 @@ class Hauler:
             async with receive:
                 async for event in receive:
                     seen.add((event.study, event.series))
-                    yield run.landed_series(
-                        dest, self._options.state_dir, event.study, event.series, cohort.query.shard
-                    )
+                    yield landed_series(dest, self._options.state_dir, event.study, event.series, cohort.query.shard)
             await asyncio.wait([task])
             if not isinstance(task.exception(), IncompleteError):
                 task.result()  # raises what kept the destination from being used at all
-            for series in run.iter_landed(dest, self._options, cohort.query, source):
+            for series in iter_landed(dest, self._options, cohort.query, source):
                 if (series.study_instance_uid, series.series_instance_uid) not in seen:
                     yield series
         finally:

@@ -10,10 +10,9 @@ index.parquet, in a child process; report                       [record]
 import asyncio
 import dataclasses
 import importlib
-import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,10 +20,9 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.to_thread
 
-from dicomhaul.cohort.lock import LockHeader
-from dicomhaul.cohort.locked import check_lock_option, lock_target
+from dicomhaul.cohort.locked import check_lock_option
 from dicomhaul.config.options import QUERY_JSON, HaulOptions, SyncOptions
-from dicomhaul.config.source import Sources, SourceSpec, index_version
+from dicomhaul.config.source import Sources, SourceSpec
 from dicomhaul.destination import Destination, find_place, open_destination
 from dicomhaul.errors import (
     CohortError,
@@ -34,37 +32,31 @@ from dicomhaul.errors import (
     HaulError,
     LandingError,
     LedgerError,
-    SourceError,
-    SyncRefused,
 )
 from dicomhaul.events import Noticed, Observer, Planned, Tally
-from dicomhaul.land.folder import instance_path
-from dicomhaul.land.trash import purge
 from dicomhaul.model import Query, Routing, Shard, Work
 from dicomhaul.net.line import Line
 from dicomhaul.plan.difference import Difference
 from dicomhaul.plan.estimate import shortage
-from dicomhaul.plan.removal import RemovalLimits
 from dicomhaul.plan.route import route, traits_of
 from dicomhaul.planner.parent import plan
 from dicomhaul.planner.request import Progress
 from dicomhaul.ports import Clock
 from dicomhaul.record.departing import Following
-from dicomhaul.record.ledger import Ledger
-from dicomhaul.record.place import place_of
-from dicomhaul.record.reader import CohortRow, LandedRow
-from dicomhaul.record.relock import lacks_digests, locked_rows, making_lock, new_header, write_lock_from_ledger
-from dicomhaul.record.removals import Removed, agree, remove_outgoing
+from dicomhaul.record.reader import CohortRow
 from dicomhaul.record.swaps import swap_due
-from dicomhaul.report import LandedSeries, Report, RunState
+from dicomhaul.report import Report, RunState
 from dicomhaul.steps.index import renew_index
-from dicomhaul.steps.question import fingerprint, plan_request, searches
+from dicomhaul.steps.locking import check_lock, lock_header, name_lock, write_lock
+from dicomhaul.steps.outcome import Outcome, spent_between
+from dicomhaul.steps.question import plan_request, searches
+from dicomhaul.steps.settle import settle
+from dicomhaul.steps.telling import Telling
 
 if TYPE_CHECKING:
     from dicomhaul.build import OpenCrew
     from dicomhaul.net.host import Host
 
-_NO_COHORT: Final = 0  # ids count from 1
 _INDEXED: Final = frozenset({"complete", "partial", "paused"})  # a run that ends so has written the index
 
 
@@ -183,39 +175,6 @@ def _router(source: Sources, quota_bytes: int | None) -> Callable[[Work], Routin
     return lambda work: route(offers, traits_of(work))
 
 
-def landed_series(
-    dest: Path, state_dir: Path | None, study: str, series: str, shard: Shard | None = None
-) -> LandedSeries:
-    """Return one complete series of a destination, or of one shard of it. Raises LedgerError if it is not there."""
-    with closing(Ledger.open(place_of(dest, state_dir, shard).ledger, read_only=True)) as ledger:
-        for row in ledger.iter_landed(series=(study, series)):
-            return _as_landed(dest, ledger, row)
-    raise LedgerError(f"series {series} is not complete at {dest}")
-
-
-def cohorts_of(dest: Path, state_dir: Path | None) -> list[CohortRow]:
-    """Return what was asked for at a destination. Raises LedgerError if nothing was; ConfigError as `find_place`."""
-    with closing(Ledger.open(find_place(dest, state_dir).ledger, read_only=True)) as ledger:
-        return ledger.asked_for()
-
-
-def iter_landed(dest: Path, options: HaulOptions, query: Query, source: Sources) -> Iterator[LandedSeries]:
-    """Yield the complete series of the cohort that `query` means."""
-    with closing(Ledger.open(place_of(dest, options.state_dir, query.shard).ledger, read_only=True)) as ledger:
-        if ledger.names_by_stem():
-            source = source.buckets()
-        mark = fingerprint(query, source, ledger.meta("layout") or "")
-        for cohort in ledger.cohorts():
-            if cohort.fingerprint == mark:
-                for row in ledger.iter_landed(cohort_id=cohort.id):
-                    yield _as_landed(dest, ledger, row)
-
-
-def _as_landed(dest: Path, ledger: Ledger, row: LandedRow) -> LandedSeries:
-    files = tuple(dest / instance_path(each.folder, each.file) for each in ledger.iter_files(row.series_id))
-    return LandedSeries(row.study, row.series, dest / row.folder, files, row.proof)
-
-
 class Run:
     """The steps of one run, and what they leave for the report."""
 
@@ -235,20 +194,13 @@ class Run:
         self._dest = dest
         self._options = options
         self._following = following
-        self._difference = Difference()
-        self._removed = Removed()
+        self._outcome = Outcome()
+        self._telling = Telling(destination.ledger)
         self._world = world
         self._before = dataclasses.replace(world.tally)
         self._began_s = world.clock.monotonic()
-        self._cohorts: list[int] = []
         self._searches = 0
-        self._finished = False
         self._stop = stop
-        self._told: set[tuple[str, str]] = set()  # to the audit log: sources, and who we are to them
-        self._down: dict[str, SourceError] = {}  # base URL -> why that source is not asked any more
-        self._error: HaulError | None = None  # what ends the run, whatever the source
-        self._reached = ""  # the limit of the user's that ended the run
-        self._due = 0  # cohorts that are to be hauled
         self._known_to_fail: set[str] = set()  # UIDs that failed before this run, as the user knows
         last = destination.ledger.last_run()
         killed = last is not None and last[2] not in _INDEXED
@@ -268,17 +220,17 @@ class Run:
     @contextmanager
     def limits(self, *, cohorts: int) -> Iterator[None]:
         """End what hauls so many cohorts, cleanly and resumable, once it lasted or brought as much as it may."""
-        self._due = cohorts
+        self._outcome.due = cohorts
         most_bytes, most_s = self._options.max_transfer_bytes, self._options.max_duration_s
 
         def reached() -> None:
-            self._reached = f"{most_bytes:,} bytes came, which --max-transfer allows"
+            self._outcome.reached = f"{most_bytes:,} bytes came, which --max-transfer allows"
             scope.cancel()
 
         with anyio.move_on_after(most_s) as scope, self._world.line.capped(most_bytes, reached):
             yield
         if scope.cancelled_caught:
-            self._reached = self._reached or f"it ran for {most_s:g} s, which --max-duration allows"
+            self._outcome.reached = self._outcome.reached or f"it ran for {most_s:g} s, which --max-duration allows"
 
     async def plan(self, query: Query, source: Sources) -> int:
         """Write the cohort into the ledger, unless exactly this one is there; return its id."""
@@ -296,7 +248,7 @@ class Run:
         for note in summary.notes:
             self._world.observer(Noticed(note))
         if self._following is not None:
-            self._difference = summary.difference
+            self._outcome.difference = summary.difference
             moved = await anyio.to_thread.run_sync(swap_due, ledger, self._at.folder)
             if moved:
                 self._world.observer(Noticed(f"{moved:,} series belong in another folder now, and were moved there"))
@@ -304,7 +256,7 @@ class Run:
 
     def changed(self, difference: Difference) -> None:
         """What the source told of changes is planned."""
-        self._difference = difference
+        self._outcome.difference = difference
 
     def _followed(self) -> Following | None:
         if self._following is None:
@@ -323,30 +275,13 @@ class Run:
 
     async def settle(self) -> None:
         """Move to the trash what leaves, unless a source failed, or the run did not come to its end."""
-        if not self._finished or self._error is not None or self._down or self._reached:
+        if not self._outcome.may_settle:
             return
-        limits = RemovalLimits() if self._following is None else self._following.removal
         day = datetime.fromtimestamp(self._world.clock.now(), UTC).date()
-        ledger, folder, following = self._at.ledger, self._at.folder, self._following
-
-        def remove() -> None:
-            refused: SyncRefused | None = None
-            try:
-                agree(ledger, limits)
-            except SyncRefused as error:
-                refused = error
-            self._removed = remove_outgoing(ledger, folder, day)
-            if following is not None:
-                purge(folder, day, following.trash_days)
-            if refused is not None:
-                raise refused
-
-        try:
-            await anyio.to_thread.run_sync(remove)
-        except (LandingError, LedgerError, SyncRefused) as error:
-            self._error = error
-        if self._removed.gone:
-            self._world.observer(Noticed(f"{self._removed.gone:,} files that were to leave were gone already"))
+        removed, error = await anyio.to_thread.run_sync(settle, self._at, day, self._following)
+        self._outcome.removed, self._outcome.error = removed, error
+        if removed.gone:
+            self._world.observer(Noticed(f"{removed.gone:,} files that were to leave were gone already"))
 
     def _found(self, progress: Progress) -> None:
         tally = self._world.tally
@@ -356,8 +291,8 @@ class Run:
 
     async def haul(self, cohort_id: int, source: Sources) -> None:
         """Bring what this cohort still lacks."""
-        self._finished = False
-        self._cohorts.append(cohort_id)
+        self._outcome.finished = False
+        self._outcome.cohorts.append(cohort_id)
         ledger = self._at.ledger
         self._known_to_fail |= self._options.accepted.named(ledger.iter_failures(cohort_id))
         ledger.retry_failed(cohort_id)
@@ -367,23 +302,30 @@ class Run:
         ledger.fail_unrouted(cohort_id)
         amount = ledger.amount_planned(cohort_id)
         self._world.observer(Planned(amount.series, amount.instances, amount.size_bytes))
-        self._tell_cohort(cohort_id)
-        if amount.series and self._error is None and not all(url in self._down for url in source.base_urls):
+        if self._options.audit_log is not None:
+            self._telling.cohort(cohort_id)
+        if (
+            amount.series
+            and self._outcome.error is None
+            and not all(url in self._outcome.down for url in source.base_urls)
+        ):
             problem = shortage(amount, self._at.folder.room())
             if problem is not None and not self._options.force:
                 raise DiskFull(f"{problem}; free some, choose another destination, or use --force")
             sync = self._following
             ledger.begin_leasing(cohort_id, following=sync is not None and not sync.keep_withdrawn)
             await self._transfer(source)
-        self._finished = True
+        self._outcome.finished = True
 
     async def _transfer(self, source: Sources) -> None:
         from dicomhaul import build  # noqa: PLC0415 - loaded while the planner was at work
 
         world = self._world
         hosts = {spec.name: (spec, await world.open_host(spec)) for spec in source.specs}
-        stopped = {spec.name: self._down[spec.base_url] for spec in source.specs if spec.base_url in self._down}
-        self._tell_sources(hosts)
+        stopped = {
+            spec.name: self._outcome.down[spec.base_url] for spec in source.specs if spec.base_url in self._outcome.down
+        }
+        self._telling.sources(hosts)
         try:
             async with build.open_engine(
                 self._at,
@@ -396,32 +338,15 @@ class Run:
                 open_crew=self._open_crew(),
             ) as engine:
                 for name, error in (await engine.run()).items():
-                    self._down[hosts[name][0].base_url] = error
-            self._tell_sources(hosts)  # a token may tell only now whose it is
+                    self._outcome.down[hosts[name][0].base_url] = error
+            self._telling.sources(hosts)  # a token may tell only now whose it is
         except (LandingError, LedgerError, CrewError) as error:
-            self._error = error
-
-    def _tell_cohort(self, cohort_id: int) -> None:
-        """Tell the audit log what is to be brought; by its fingerprint, since a query may name patients."""
-        if self._options.audit_log is None:
-            return
-        ledger = self._at.ledger
-        cohort = next(each for each in ledger.cohorts() if each.id == cohort_id)
-        standing = ledger.standing(cohort_id)
-        facts = {"fingerprint": cohort.fingerprint, "planned_at": cohort.planned_at, "source": cohort.source}
-        ledger.tell("cohort", {**facts, "series": standing.series_planned, "series_complete": standing.series_complete})
+            self._outcome.error = error
 
     async def tell_asked(self, source: Sources) -> None:
         """Tell the audit log, where there is one, whom we ask as whom: also of a run that will bring nothing."""
         if self._options.audit_log is not None:
-            self._tell_sources({spec.name: (spec, await self._world.open_host(spec)) for spec in source.specs})
-
-    def _tell_sources(self, hosts: "Mapping[str, tuple[SourceSpec, Host]]") -> None:
-        for name, (spec, host) in hosts.items():
-            asked = name, host.identity
-            if asked not in self._told:
-                self._told.add(asked)
-                self._at.ledger.tell("asked", {"source": name, "url": spec.base_url, "as": host.identity})
+            self._telling.sources({spec.name: (spec, await self._world.open_host(spec)) for spec in source.specs})
 
     def _open_crew(self) -> "OpenCrew | None":
         """Return what starts the processes that haul, where they are to be several."""
@@ -457,15 +382,13 @@ class Run:
             yield
         except HaulError as error:
             with suppress(LedgerError):  # the first error is the one to tell
-                self._at.ledger.tell("run failed", {"error": type(error).__name__})
+                self._telling.failed(error)
                 self._end_run("failed")
             raise
 
     def _end_run(self, state: RunState) -> None:
-        spent = asdict(self._spent())
-        spent |= {f"series_{name}": getattr(self._difference, name) for name in ("added", "revised", "withdrawn")}
-        spent["instances_removed"] = self._removed.instances
-        self._at.ledger.end_run(self._run_id, self._timestamp(), state, json.dumps(spent, sort_keys=True))
+        tally = self._outcome.tally_json(self._spent())
+        self._at.ledger.end_run(self._run_id, self._timestamp(), state, tally)
 
     def end(self) -> Report:
         """Write the run's row; return the report, or raise the error that ended the run."""
@@ -473,10 +396,10 @@ class Run:
         try:
             self._end_run(report.state)
         except LedgerError as error:  # on a full disk, after the error that said so
-            self._error = self._error or error
-        if self._error is not None:
-            self._error.report = report
-            raise self._error
+            self._outcome.error = self._outcome.error or error
+        if self._outcome.error is not None:
+            self._outcome.error.report = report
+            raise self._outcome.error
         if report.state in {"complete", "partial"}:
             self._tell_mended()
         return report
@@ -485,112 +408,49 @@ class Run:
         """Say, in the run that mended it and in no later one, what was accepted as a failure and is none any more."""
         if not self._known_to_fail:
             return
-        fine = self._known_to_fail - self._options.accepted.named(self._at.ledger.iter_failures(*self._cohorts))
+        fine = self._known_to_fail - self._options.accepted.named(self._at.ledger.iter_failures(*self._outcome.cohorts))
         for uid in sorted(fine):
             self._world.observer(Noticed(f"{uid} no longer fails: --accept-failures need not name it any more"))
 
     async def index(self) -> None:
         """Write index.parquet, if what is there has changed. Cancelled, it is left to the next run."""
-        if self._error is not None:
+        if self._outcome.error is not None:
             return
         try:
             await renew_index(self._at, changed=self._outdated or self._spent().instances_landed > 0)
         except LandingError as error:
-            self._error = error
+            self._outcome.error = error
 
     async def check_lock(self, cohort_id: int, query: Query, source: Sources) -> None:
         """See, before anything is brought, that the lock which the options name loses nothing by being written."""
         path = self._options.lock
-        if path is None:
-            return
-        fresh, base = self._lock_header(query, source), lock_target(query)
-
-        def check() -> None:
-            with making_lock(path, query=query, fresh=fresh, base=base) as lock:
-                lock.check(locked_rows(self._at.ledger, cohort_id, digests=False))
-
-        await anyio.to_thread.run_sync(check)
+        if path is not None:
+            await check_lock(path, self._at.ledger, cohort_id, query, lock_header(query, source, self._timestamp()))
 
     async def lock(self, query: Query, source: Sources) -> None:
         """Write the lock of the cohort, if the options say so: with the digests of all that is there."""
-        path = self._options.lock
-        if self._error is not None or not self._cohorts:
+        path, outcome = self._options.lock, self._outcome
+        if outcome.error is not None or not outcome.cohorts:
             return
         if path is None:
-            await self._name_lock(query)
+            gain = await name_lock(self._at.ledger, query)
+            if gain is not None:
+                self._world.observer(Noticed(gain))
             return
-        fresh, ledger, base = self._lock_header(query, source), self._at.ledger, lock_target(query)
-
-        def write() -> None:
-            write_lock_from_ledger(ledger, self._cohorts[-1], path, query=query, fresh=fresh, base=base)
-
+        fresh = lock_header(query, source, self._timestamp())
         try:
-            await anyio.to_thread.run_sync(write)
+            await write_lock(path, self._at.ledger, outcome.cohorts[-1], query, fresh)
         except (CohortError, ConfigError, LandingError, LedgerError) as error:  # another run's lock may be there by now
-            self._error = error
-
-    async def _name_lock(self, query: Query) -> None:
-        """Say how a lock that is the TARGET would gain the digests of what came."""
-        base = lock_target(query)
-        if base is None or query.shard is not None or query.limit_series is not None:  # a part is not written to it
-            return
-        try:
-            gains = await anyio.to_thread.run_sync(lacks_digests, base, self._at.ledger)
-        except CohortError:  # it was changed or removed since it was planned: then there is nothing to add to
-            return
-        if gains:
-            how = f"{base} lacks digests that are known now; to add them: the same `pull` with --lock {base}"
-            self._world.observer(Noticed(how))
-
-    def _lock_header(self, query: Query, source: Sources) -> LockHeader:
-        return new_header(
-            query,
-            source=[spec.name for spec in source.specs],
-            created=self._timestamp(),
-            release=None if searches(source) else index_version(),
-        )
+            outcome.error = error
 
     def _spent(self) -> Tally:
-        now, before = asdict(self._world.tally), asdict(self._before)
-        return Tally(**{key: now[key] - before[key] for key in now})
+        return spent_between(self._before, self._world.tally)
 
     def _report(self) -> Report:
-        ledger, spent = self._at.ledger, self._spent()
-        standing = ledger.standing(*(self._cohorts or [_NO_COHORT]))
-        failures, known = self._options.accepted.split(ledger.iter_failures(*self._cohorts))
-        left = standing.series_planned - standing.series_complete - standing.series_failed
-        state, reason = self._state(left, len(failures))
-        return dataclasses.replace(
-            Report.at_rest(self._dest, state, reason, standing, failures),
-            instances_landed=spent.instances_landed,
-            bytes_landed=spent.bytes_landed,
-            bytes_discarded=spent.bytes_discarded,
-            requests=spent.requests,
-            retries=spent.retries,
-            throttled=spent.throttled,
-            elapsed_s=self._world.clock.monotonic() - self._began_s,
-            series_moved=spent.series_moved,
-            routes=ledger.came_by(*(self._cohorts or [_NO_COHORT])),
-            series_added=self._difference.added,
-            series_revised=self._difference.revised,
-            series_withdrawn=self._difference.withdrawn,
-            instances_removed=self._removed.instances,
-            bytes_removed=self._removed.size_bytes,
-            failures_accepted=len(known),
+        elapsed_s = self._world.clock.monotonic() - self._began_s
+        return self._outcome.report(
+            self._dest, self._at.ledger, self._spent(), elapsed_s=elapsed_s, accepted=self._options.accepted
         )
-
-    def _state(self, left: int, failures: int) -> tuple[RunState, str]:
-        if self._reached and self._error is None and (left or len(self._cohorts) < self._due):
-            return "paused", f"{self._reached}; run again to go on"
-        if not self._finished and self._error is None and not self._reached:
-            return "interrupted", "stopped on request; run again to go on"
-        if self._error is not None:
-            return "failed", str(self._error)
-        if self._down and left:
-            return "paused", "; ".join(str(error) for error in self._down.values())
-        if not left and not failures:
-            return "complete", ""
-        return "partial", f"{failures} failures"
 
     def _timestamp(self) -> str:
         return datetime.fromtimestamp(self._world.clock.now(), UTC).isoformat(timespec="seconds")
