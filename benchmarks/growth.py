@@ -125,6 +125,7 @@ class _NullSink:
         self.landed: dict[str, int] = {}
         self.refused: dict[str, str] = {}
         self.stems: dict[str, str] = {}
+        self.repeated: dict[str, bytes | None] = {}
 
     def begin(self, stated: Stated | None = None) -> None:
         """A part begins."""
@@ -142,6 +143,9 @@ class _NullSink:
     def wants(self, sop: str) -> bool:
         """Say whether it is not there."""
         return sop not in self._known and sop not in self.landed
+
+    def gone_by(self) -> None:
+        """Nothing was begun."""
 
     def end(self, identity: Identity) -> None:
         """Take an instance."""

@@ -78,6 +78,16 @@ def transfer(
     """Put `workload` on below `root`. `options` are more words for dicomhaul; `contenders`: only these."""
     shapes = workload.quick if quick else workload.shapes
     names = tuple(each for each in workload.contenders if contenders is None or each in contenders)
+    with served_scene(workload, shapes, root, options=options) as (scene, served):
+        running = {name: _runner(name, scene, workload, served) for name in names}
+        yield Stage(workload.title, scene.data.size_bytes, scene.data.instances, running)
+
+
+@contextmanager
+def served_scene(
+    workload: Workload, shapes: tuple[Shape, ...], root: Path, *, options: tuple[str, ...] = ()
+) -> Iterator[tuple[Scene, Served | None]]:
+    """Build the data below `root` and serve it as `workload` says; the server is None where it is not nginx."""
     with ExitStack() as stack:
         if workload.server == "orthanc":
             data = build(root, shapes, bodies=False, objects=False)
@@ -99,8 +109,7 @@ def transfer(
             throttled=workload.limit is not None,
             options=options,
         )
-        running = {name: _runner(name, scene, workload, served) for name in names}
-        yield Stage(workload.title, data.size_bytes, data.instances, running)
+        yield scene, served
 
 
 def _runner(name: str, scene: Scene, workload: Workload, served: Served | None) -> Callable[[], Run]:
