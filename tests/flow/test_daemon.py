@@ -120,7 +120,7 @@ def test_after_downtime_each_job_runs_once_one_after_the_other_and_tells_of_it(f
         assert found["dicomhaul_instances", "mirror", "present"] == 9
         assert found["dicomhaul_series", "second", "complete"] == 3
         assert found["dicomhaul_daemon_job_last_success_timestamp_seconds", "second", ""] > LONG_AGO
-        assert "waiting until their destination is free: second" in log
+        assert "waiting for another run on their destination or host: second" in log
         assert runs(folder) == ["complete", "complete"]
         assert read_tree(folder / "dest") == expected_tree(catalog)
         with daemon(folder) as (running, url):

@@ -4,6 +4,7 @@
 |---|---|
 | was never seen before | its first run is at its next time, not at once |
 | is due | its run begins, unless a run on the same destination goes on: then it waits, the longest due goes first |
+| is due for more than a minute, as all are after downtime | it also waits for other such runs from the same host |
 | is due several times over, after downtime or since a run took longer than its interval | one run stands for all |
 | was interrupted by the end of the daemon | its run is due again |
 | ended by itself, whatever its exit code | that time is done with; a failed run is not repeated before its next time |
@@ -14,8 +15,11 @@ A *slot* is a moment of the schedule. `covered` is the last slot that is done wi
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import Final
 
 from dicomhaul.job.schedule import Schedule
+
+LATE_S: Final = 60.0  # a run that begins so long after it was due catches up
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class TimedJob:
         schedule: when it runs.
         max_age_s: it is overdue when its last success is older; None: never.
         metrics: the textfile that the job itself asks for; None: the daemon asks for one.
+        host: whom it asks; runs that catch up ask one host one after the other.
     """
 
     name: str
@@ -37,6 +42,11 @@ class TimedJob:
     schedule: Schedule
     max_age_s: float | None = None
     metrics: PurePath | None = None
+    host: str = ""
+
+    def is_late(self, slot: float, at: float) -> bool:
+        """Say whether a run that begins at that time catches up on this slot."""
+        return at - self.schedule.due_at(slot, self.name) > LATE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +111,20 @@ class Decision:
     """What is to be done now; look again at `wake_at`, or as soon as a run has ended. None: no job has a time."""
 
     starts: tuple[Start, ...]
-    waiting: tuple[str, ...]  # due, but their destination is busy
+    waiting: tuple[str, ...]  # due, but their destination is busy, or they catch up and so does another of their host
     wake_at: float | None
 
 
 def decide(now: float, jobs: Sequence[TimedJob], state: State) -> Decision:
     """Say which runs begin now."""
     busy = {each.run.destination for each in state.values() if each.run is not None}
+    catching_up: set[str] = set()
     due: list[tuple[float, str, TimedJob, float]] = []
     for job in jobs:
         known = state[job.name]
         if known.run is not None:
+            if job.is_late(known.run.slot, known.run.started_at):
+                catching_up.add(job.host)
             continue
         slot = job.schedule.last_due(now, job.name)
         if slot > known.covered:
@@ -121,10 +134,13 @@ def decide(now: float, jobs: Sequence[TimedJob], state: State) -> Decision:
     waiting: list[str] = []
     for _, name, job, slot in sorted(due, key=lambda each: each[:2]):
         destination = str(job.destination)
-        if destination in busy:
+        late = job.is_late(slot, now)
+        if destination in busy or (late and job.host in catching_up):
             waiting.append(name)
             continue
         busy.add(destination)
+        if late:
+            catching_up.add(job.host)
         starts.append(Start(job, slot, job.schedule.count(state[name].covered, slot) - 1))
     times = [job.schedule.next_due(now, job.name) for job in jobs]
     return Decision(tuple(starts), tuple(waiting), min(times, default=None))

@@ -50,7 +50,7 @@ def read_timed_jobs(places: Iterable[Path], before: Sequence[TimedJob] = ()) -> 
         if times[job.name] > 1:
             errors[file] = (f"{file}: job.name: {job.name} is the name of another file's job, too",)
     jobs = [
-        TimedJob(job.name, file, job.dest, job.schedule, job.max_age_s, job.textfile)
+        TimedJob(job.name, file, job.dest, job.schedule, job.max_age_s, job.textfile, _host_of(job.source or "idc"))
         for file, job in read
         if file not in errors and job.schedule is not None
     ]
@@ -58,6 +58,11 @@ def read_timed_jobs(places: Iterable[Path], before: Sequence[TimedJob] = ()) -> 
     jobs += [job for job in before if job.file in errors and job.name not in names]
     unscheduled = [job.name for file, job in read if file not in errors and job.schedule is None]
     return Found(tuple(sorted(jobs, key=lambda job: job.name)), tuple(sorted(unscheduled)), errors)
+
+
+def _host_of(source: str) -> str:
+    """Return the host of a URL; a name or a profile stands for its own."""
+    return source.partition("://")[2].partition("/")[0] or source
 
 
 def _files(place: Path) -> list[Path]:

@@ -128,7 +128,7 @@ class Supervisor:
         now = self._clock.now()
         decision = decide(now, self._jobs, self._state)
         if decision.waiting and decision.waiting != self._said:
-            _log.info("waiting until their destination is free: %s", ", ".join(decision.waiting))
+            _log.info("waiting for another run on their destination or host: %s", ", ".join(decision.waiting))
         self._said = decision.waiting
         for start in decision.starts:
             run = Begun(self._new_id(), start.slot, now, str(start.job.destination))

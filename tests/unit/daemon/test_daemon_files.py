@@ -30,6 +30,14 @@ def test_jobs_with_a_schedule_are_run_and_the_others_named(tmp_path: Path) -> No
     assert one.max_age_s == 26 * 3600
 
 
+def test_jobs_of_one_server_are_of_one_host(tmp_path: Path) -> None:
+    for name, path in (("a", "dicom-web"), ("b", "other/dicom-web")):
+        write(tmp_path, name, f'[source]\nurl = "http://pacs.example:8042/{path}"\n{SCHEDULE}', dest=name)
+    write(tmp_path, "c", f'[source]\nname = "idc-proxy"\n{SCHEDULE}', dest="c")
+    write(tmp_path, "d", dest="d")
+    assert [job.host for job in read_timed_jobs([tmp_path]).jobs] == ["pacs.example:8042"] * 2 + ["idc-proxy", "idc"]
+
+
 def test_a_file_that_becomes_wrong_goes_on_as_it_was(tmp_path: Path) -> None:
     file = write(tmp_path, "nightly")
     write(tmp_path, "other")

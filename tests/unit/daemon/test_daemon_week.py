@@ -150,8 +150,10 @@ def live(jobs: list[TimedJob], lives: list[Life], *, duration_s: float) -> World
     return world
 
 
-def timed(name: str, cron: str, destination: str, jitter_s: float = 0.0) -> TimedJob:
-    return TimedJob(name, Path(f"/jobs/{name}.toml"), Path(destination), schedule_of(cron, "Europe/Berlin", jitter_s))
+def timed(name: str, cron: str, destination: str, jitter_s: float = 0.0, host: str = "") -> TimedJob:
+    """A job of a host of its own, unless it is said."""
+    schedule = schedule_of(cron, "Europe/Berlin", jitter_s)
+    return TimedJob(name, Path(f"/jobs/{name}.toml"), Path(destination), schedule, host=host or name)
 
 
 def all_slots(job: TimedJob) -> list[float]:
@@ -239,3 +241,14 @@ def test_two_jobs_on_one_destination_wait_for_each_other() -> None:
     waits = [later.started_at - later.slot for later in world.made["other"]]
     assert waits == [HOUR / 2] * 7
     assert len(world.made["one"]) == 7
+
+
+def test_after_downtime_the_runs_that_catch_up_ask_one_host_one_after_the_other() -> None:
+    crowd = [timed(f"{hour}", f"0 {hour} * * *", f"/data/{hour}", host="pacs") for hour in (2, 3, 4)]
+    other = timed("5", "0 5 * * *", "/data/5", host="elsewhere")
+    world = live([*crowd, other], [Life(float("inf"), HOUR, DAY)], duration_s=HOUR)
+    back = START + HOUR + DAY
+    caught_up = {name: made[0].started_at - back for name, made in world.made.items()}
+    assert caught_up == {"2": 0.0, "3": HOUR, "4": 2 * HOUR, "5": 0.0}
+    # What begins at its time waits for nobody.
+    assert all(each.started_at == each.slot for made in world.made.values() for each in made[1:])
