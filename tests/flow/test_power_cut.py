@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from support.command import run_command
-from support.crash_tasks import bucket, destinations, dicomweb, shards
+from support.crash_tasks import adoption, bucket, destinations, dicomweb, shards
 from support.crashes import Task
 from support.destination import read_tree
 from support.disk import ANY, LOCAL, NETWORK, open_disk
@@ -35,6 +35,7 @@ MOMENTS: Final = (
 )
 # Between the notes of a large object, and after them.
 OBJECTS: Final = (("write part", 9_000), ("write part", 9_000), *MOMENTS)
+ADOPT: Final = (("unlink instance", 40), ("rename brought", 40), ("fsync folder", 8), (ANY, 200))
 MERGE: Final = (("unlink ledger", 1), (ANY, 300), ("fsync folder", 12), (ANY, 600))
 
 
@@ -43,6 +44,7 @@ DAILY: Final = (
     (dicomweb, NETWORK, MOMENTS, 1),
     (bucket, LOCAL, OBJECTS, 2),
     (shards, LOCAL, MERGE, 1),
+    (adoption, LOCAL, ADOPT, 2),
 )
 
 

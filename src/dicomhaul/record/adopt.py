@@ -167,6 +167,7 @@ class Adopter:
         self._by_stem = ledger.names_by_stem()
         self._batch: dict[tuple[int, str], Taken] = {}
         self._batch_bytes = 0
+        self._removed: list[str] = []  # what a killed move had left, and whose folders are still to be synced
         self._early: set[str] = set()  # files that were looked at before their turn
         with guard(ledger.path):
             (self._leaving,) = self._db.execute("SELECT EXISTS (SELECT 1 FROM outgoing)").fetchone()
@@ -241,11 +242,12 @@ class Adopter:
             how = came[each.found.path]
             self._count(each, how if self._dry_run else self._placer.clear(each, how))
         if self._how == "move" and not self._dry_run:
-            sync_above(adopted)
+            sync_above(each.found.path for each in adopted)
 
     def finish(self) -> None:
         """Record what is left, and complete the series that are proven by what is there."""
         self.flush()
+        self._settle_removed()
         with self._ledger.transaction():
             values = {"route": ADOPTED, "most": _CONCLUDED, "last": -1}
             while rows := self._db.execute(_BEGUN, values).fetchall():
@@ -312,7 +314,14 @@ class Adopter:
         self._compare(found, wanted.xxh3, _OTHER_BYTES)
         if same and not self._dry_run and self._is_left_over(found, place, there):
             remove_unchanged(found)
+            self._removed.append(found.path)
+            if len(self._removed) >= _BATCH:
+                self._settle_removed()
         return True
+
+    def _settle_removed(self) -> None:
+        sync_above(self._removed)
+        self._removed.clear()
 
     def _is_left_over(self, found: Found, place: Path, there: os.stat_result) -> bool:
         """Say whether a killed move has left this: a second name of the landed file, or the file that was copied."""

@@ -13,7 +13,7 @@ changed since it was read is none that was read, and stays where it is.
 
 import enum
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -129,10 +129,10 @@ class Placer:
             raise landing_error(error, "bring an instance to the destination") from error
 
 
-def sync_above(batch: Sequence[Taken]) -> None:
-    """Make safe that what was moved has lost its old names. Raises LandingError."""
+def sync_above(paths: Iterable[str]) -> None:
+    """Make safe that what was moved has lost these old names. Raises LandingError."""
     try:
-        for folder in {os.path.dirname(each.found.path) for each in batch}:  # noqa: PTH120 - as it was listed
+        for folder in {os.path.dirname(path) for path in paths}:  # noqa: PTH120 - as it was listed
             sync_folder(Path(folder))
     except OSError as error:
         raise landing_error(error, "sync a folder whose files were moved") from error
