@@ -75,6 +75,7 @@ def test_what_is_commented_out_would_be_right(tmp_path: Path) -> None:
             base += '[cohort]\ntargets = ["x"]\n' if table != "cohort" else ""
             tail = 'path = "x"\n' if table == "destination" else ""
             copy = tmp_path / "one.toml"
+            (tmp_path / "nlst-known-failures.txt").touch()
             copy.write_text(f"{base}[{table}]\n{tail}{found[1]}\n", encoding="utf-8")
             if "limit_series" in line or "idc_version" in line or "shard" in line or "lock = " in line:
                 copy.write_text(f"{copy.read_text(encoding='utf-8')}targets = ['x']\n", encoding="utf-8")
