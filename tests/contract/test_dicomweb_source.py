@@ -1,5 +1,6 @@
 """`ports.Source` by WADO-RS: against the embedded origin in every style, and against answers written by hand."""
 
+import gzip
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from dicomhaul import build
 from dicomhaul.config.source import resolve_source
 from dicomhaul.errors import (
     BadMultipart,
+    DamagedError,
     Disconnected,
     HaulError,
     NotDicom,
@@ -146,6 +148,50 @@ async def test_an_instance_without_pixels_comes_where_something_says_that_it_is_
     ):
         async with open_loopback(lambda _, reply=reply: reply) as server:  # type: ignore[misc]
             assert (await take(server.url(), LONE)).taken == {"4.1": body}
+
+
+def multipart(*parts: bytes, lengths: bool) -> Reply:
+    """Return an answer of these parts, with the boundary B, which may stand in their payload, too."""
+    framed = b"".join(
+        b"--B\r\n" + (b"Content-Length: %d\r\n" % len(part) if lengths else b"") + b"\r\n" + part + b"\r\n"
+        for part in parts
+    )
+    return ok(framed + b"--B--\r\n", Content_Type='multipart/related; type="application/dicom"; boundary=B')
+
+
+@pytest.mark.parametrize("sop", [None, SopUID("4.1")], ids=["series", "instance"])
+@pytest.mark.parametrize("inside", [b"\r\n--B\r\n\r\n", b"\r\n--B--\r\n"], ids=["delimiter", "closing delimiter"])
+async def test_a_boundary_inside_the_payload_is_payload_or_damage(inside: bytes, sop: SopUID | None) -> None:
+    """Where the part's length is stated, the payload is as it is; where it is not, nothing torn lands."""
+    torn = make_instance("4.1", study=STUDY, series="1.1", pixels=bytes(32) + inside + bytes(32))
+    whole = make_instance("4.2", study=STUDY, series="1.1")
+    job = Job(1, STUDY, SeriesUID("1.1"), sop)
+    parts = [torn] if sop else [whole, torn]
+    async with open_loopback(lambda _: multipart(*parts, lengths=True)) as server:
+        assert (await take(server.url(), job)).taken == ({"4.1": torn} if sop else {"4.2": whole, "4.1": torn})
+    sink = MemorySink(job, (), {})
+    async with open_loopback(lambda _: multipart(*parts, lengths=False)) as server:
+        async with open_source(server.url()) as source:
+            with pytest.raises((Truncated, BadMultipart, NotDicom)):
+                await source.exchange(job, sink)
+        # What is damaged is asked for three times; once where something has landed, which the caller goes on from.
+        assert len(server.asked) == (3 if sop else 1)
+    assert sink.taken == ({} if sop else {"4.2": whole})
+
+
+@pytest.mark.parametrize("sop", [None, SopUID("4.1")], ids=["series", "instance"])
+@pytest.mark.parametrize("kind", ["multipart/related; boundary=B", "application/dicom", "application/octet-stream"])
+async def test_a_gzip_bomb_is_never_inflated(kind: str, sop: SopUID | None) -> None:
+    """Nobody asked for a coding: its bytes are no DICOM, whatever they would become."""
+    bomb = gzip.compress(b"--B\r\n\r\n" + bytes(20_000_000), 1)
+    job = Job(1, STUDY, SeriesUID("1.1"), sop)
+    sink = MemorySink(job, (), {})
+    async with open_loopback(lambda _: ok(bomb, Content_Type=kind, Content_Encoding="gzip")) as server:
+        async with open_source(server.url()) as source:
+            with pytest.raises(DamagedError, match=r"encoded \(gzip\)"):
+                await source.exchange(job, sink)
+        assert len(server.asked) == 3
+    assert sink.taken == {}
 
 
 class StrictSink(MemorySink):

@@ -14,8 +14,6 @@ from support.made_up import made_up_rows, manifest_of
 from support.origin_process import origin_thread
 from support.token_endpoint import TokenEndpoint
 
-pytestmark = pytest.mark.long
-
 TOKEN = "never-show-me"
 BEARER = f"Bearer {TOKEN}"
 TRIES = 2
@@ -35,16 +33,30 @@ CRAWLING = {
     "one byte a second from byte N, once": Case(Slow(after_bytes=12_000), Asked(series=2), count=3),
     "one byte a second": Case(Slow(), Asked(series=TRIES), "has gone silent", ALL, always=True),
 }
+IN_SHORT = {
+    "403 for one series": Case(Status(status=403), Asked(), "403", ALL, always=True),
+    "stall for ever before headers": SILENT["stall for ever before headers"],
+    "stall for ever at byte N": SILENT["stall for ever at byte N"],
+    "one byte a second": CRAWLING["one byte a second"],
+}
 PATIENCE = {
     "429 for ever, with seconds": Case(Status(status=429, retry_after_s=1), Asked(series=4), "429", ALL, always=True),
 }
 
 
+def test_what_is_refused_or_stops_coming_costs_no_other_series(tmp_path: Path) -> None:
+    """The rest of these faults, and each once, are `long`."""
+    profile = f"[limits]\nattempts = {TRIES}\nstall_timeout_s = 1.5\n"
+    pull_faulty(IN_SHORT, tmp_path, profile=profile).assert_as_expected()
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("cases", [SILENT, CRAWLING], ids=["silent", "crawling"])
 def test_what_stops_coming_is_given_up(cases: dict[str, Case], tmp_path: Path) -> None:
     pull_faulty(cases, tmp_path, profile=SILENCE).assert_as_expected()
 
 
+@pytest.mark.long
 def test_patience_has_an_end(tmp_path: Path) -> None:
     """A host that throttles is asked four times as often as one that fails, at the pace that it asks for."""
     pull_faulty(PATIENCE, tmp_path, profile="[limits]\nattempts = 1\n").assert_as_expected()
@@ -72,6 +84,7 @@ def test_a_redirect_to_another_host(tmp_path: Path) -> None:
     assert_recorded(tmp_path / "dest", expected_tree(catalog))
 
 
+@pytest.mark.long
 def test_a_host_that_goes_away_and_comes_back(tmp_path: Path) -> None:
     """Its connections are reset and its port is shut for a second: all wait, one probes, and no series is failed."""
     rows = made_up_rows(*[2] * 6)
@@ -100,6 +113,7 @@ def test_a_host_that_goes_away_and_comes_back(tmp_path: Path) -> None:
     assert ended.json["requests"] > asked.total()
 
 
+@pytest.mark.long
 def test_a_host_that_goes_away_for_good(tmp_path: Path) -> None:
     """Nobody waits for it longer than the user lets them: what came is kept, and the next run goes on."""
     rows = made_up_rows(*[2] * 6)

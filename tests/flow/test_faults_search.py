@@ -14,8 +14,6 @@ from support.destination import assert_recorded, expected_tree, has_ledger, read
 from support.made_up import made_up_rows
 from support.origin_process import origin_thread
 
-pytestmark = pytest.mark.long
-
 PAGE = 3
 TRIES = 3
 DAMAGED = 3
@@ -76,6 +74,7 @@ CASES = {
     "JSON cut inside whole HTTP": Case(Truncate(after_bytes=100), DAMAGED, 1, "is not JSON"),
     "nothing at all, and nobody says so": Case(Cut(after_bytes=0, outer="close"), DAMAGED, 1, "before its first byte"),
     "500 empty": Case(Status(status=500), TRIES, 1, "500"),
+    "gzip bomb": Case(Gzip(pad_bytes=100_000_000), 1, 1, "more than"),
     "JSON that nests for ever": Case(
         Flood(unit="[", count=1_000_000, headers={"Content-Type": "application/dicom+json"}), DAMAGED, 1, "is not JSON"
     ),
@@ -89,6 +88,31 @@ def pull(folder: Path, url: str) -> Ended:
     return run_command("pull", "--all", "--source", folder / "mine.toml", "-o", folder / "dest")
 
 
+def test_pages_that_are_short_or_shift(tmp_path: Path) -> None:
+    """In short and in one run; each by itself is `long`. How many series a study has is told, how many studies not."""
+    rows = made_up_rows(*[1] * 8, series_a_study=4)
+    catalog = synthetic_catalog(rows)
+    short, shifting = (f"/studies/{study}/series" for study in dict.fromkeys(row.study for row in rows))
+    rules = [
+        Rule(path="^/studies$", level="search", action=Pages(wrong="cap", most=1)),
+        Rule(path=f"^{re.escape(short)}$", level="search", action=Pages(wrong="cap", most=2)),
+        Rule(path=f"^{re.escape(shifting)}$", level="search", action=Pages(wrong="shift")),
+    ]
+    with origin_thread(catalog, rules=rules) as origin:
+        ended = pull(tmp_path, origin.url)
+        asked = Counter(entry.path for entry in origin.requests)
+    assert ended.code == 0, ended.stderr
+    assert ended.stdout.startswith("complete: 8 instances landed")
+    assert read_tree(tmp_path / "dest") == expected_tree(catalog)
+    assert_recorded(tmp_path / "dest", expected_tree(catalog))
+    assert asked.pop("/studies") == 3  # 1, 1, none
+    assert asked.pop(short) == 2  # 2, 2
+    assert asked.pop(shifting) == 2  # 3; 1 old and 1 new
+    assert set(asked.values()) == {1}
+    assert len(asked) == len(rows)
+
+
+@pytest.mark.long
 def test_searches_that_fail_once(tmp_path: Path) -> None:
     rows = made_up_rows(*[1] * len(ONCE), series_a_study=1)
     catalog = synthetic_catalog(rows)
@@ -117,7 +141,13 @@ def test_searches_that_fail_once(tmp_path: Path) -> None:
     assert len(asked) == len(rows)
 
 
-@pytest.mark.parametrize("fault", CASES)
+# The others by `make siege`.
+IN_SHORT = {"an answer that repeats itself for ever"}
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(name, marks=[] if name in IN_SHORT else pytest.mark.long) for name in CASES]
+)
 def test_searches_that_are_always_wrong(fault: str, tmp_path: Path) -> None:
     case, dest = CASES[fault], tmp_path / "dest"
     rule = Rule(path="^/studies$", level="search", action=case.action)
