@@ -4,6 +4,8 @@
     python -m benchmarks.run --workload a b --quick       # some of it, small, to try things out
     python -m benchmarks.growth                           # does a run's cost grow with the plan?
     python -m benchmarks.wire                             # what taking a body apart costs, on one core
+    python -m benchmarks.ramp                             # how soon is the number of requests at once right?
+    python -m benchmarks.where --who "dicomhaul, bucket"  # where does the processors' time go? (perf)
     python -m benchmarks.guard                            # what CI asks: many times slower than curl?
 
 `workloads` says what is measured and which bars there are; `data` makes the bytes; `origin_nginx`, `origin_orthanc`
