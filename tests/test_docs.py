@@ -26,6 +26,8 @@ PAGES: Final = tuple(path for path in (ROOT / "README.md", *sorted((ROOT / "docs
 
 _SERVER = re.compile(r"https?://(?:pacs\.example|localhost:8042)/dicom-web")  # whom examples ask
 
+FAULTS: Final = 56  # in the table of docs/chaos.md
+
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)")
 
@@ -130,6 +132,23 @@ def test_what_the_code_refers_to_is_a_heading_of_a_page(folder: str) -> None:
 def test_tests_that_are_named_exist(page: Path) -> None:
     for name in re.findall(r"`(tests/[\w/.]+)`", page.read_text(encoding="utf-8")):
         assert (ROOT / name).exists(), name
+
+
+def test_every_fault_of_the_table_has_its_tests() -> None:
+    """The table in docs/chaos.md: each test is named by its module, and by its case or function if not alike."""
+    page = (ROOT / "docs/chaos.md").read_text(encoding="utf-8")
+    legend = {
+        word: (ROOT / path).read_text(encoding="utf-8")
+        for words, paths in re.findall(r"^- ([a-z, ]+): ((?:`tests/[\w/.]+`(?:, )?)+)", page, re.MULTILINE)
+        for word, path in zip(words.split(", "), re.findall(r"`([^`]+)`", paths), strict=True)
+    }
+    rows = [line.strip("| ").split(" | ") for line in page.partition("| fault | where")[2].splitlines()[2:]]
+    assert len(rows) == len({row[0] for row in rows}) == FAULTS
+    for fault, _passes, _stays, tests in rows:
+        for test in tests.split("; "):
+            module, _, name = test.removesuffix(" (siege)").partition(": ")
+            case = name or fault
+            assert f'"{case}"' in legend[module] or f"def {case}(" in legend[module], f"{fault}: {test}"
 
 
 def test_profiles_can_be_read(tmp_path: Path) -> None:
