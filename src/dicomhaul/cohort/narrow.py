@@ -20,7 +20,7 @@ from dicomhaul.cohort.gather import Wanted
 from dicomhaul.cohort.licenses import known_licenses, refuse_others
 from dicomhaul.cohort.manifest import Entry
 from dicomhaul.cohort.names import unknown_name
-from dicomhaul.cohort.pool import check_release, licenses, pool_of_present, pool_of_release, unstated
+from dicomhaul.cohort.pool import check_release, former_uids, licenses, pool_of_present, pool_of_release, unstated
 from dicomhaul.cohort.sandbox import Sandbox, column, one_line, quoted
 from dicomhaul.cohort.steps import Step, date_step, describe_missing, select, sql_list
 from dicomhaul.cohort.tables import Shelf
@@ -244,7 +244,13 @@ class _Narrowing:
             WHERE crdc IS NULL AND series IS NULL AND coalesce(uid, sop) IS NOT NULL
         """)
         if loose and self._absent is None:
-            self._hit_instances([uid for _, uid in loose])
+            # What was a series once is no instance: it was withdrawn, and nothing has to be fetched to know that.
+            named = "SELECT coalesce(uid, sop) FROM haul.entry"
+            former = self._rows(f"SELECT uid FROM ({former_uids(self._shelf)}) WHERE uid IN ({named})")
+            withdrawn = set(column(former))
+            unknown = [uid for _, uid in loose if uid not in withdrawn]
+            if unknown:
+                self._hit_instances(unknown)
         self._missing += [
             entries[n] for (n,) in self._rows("SELECT n FROM haul.entry ANTI JOIN haul.hit USING (n) ORDER BY n")
         ]

@@ -100,6 +100,12 @@ def unstated_rows(shelf: Shelf, number: int) -> str:
     """
 
 
+def former_uids(shelf: Shelf) -> str:
+    """Write the query for the column `uid` of all studies and series that some release had with another revision."""
+    prior = _parquet(shelf, "prior_versions_index")
+    return f"SELECT StudyInstanceUID AS uid FROM {prior} UNION SELECT SeriesInstanceUID FROM {prior}"
+
+
 def licenses(box: Sandbox, shelf: Shelf) -> list[str]:
     """Return the names of all licences that the index knows."""
     rows = box.db.execute(f"SELECT DISTINCT license_short_name FROM {_index(shelf)}").fetchall()

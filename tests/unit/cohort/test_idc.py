@@ -364,6 +364,18 @@ def test_a_uid_that_may_be_an_instance_says_why_it_is_unknown(shelf: Shelf) -> N
     assert "--series UID" in error_of(Query(instance=("1.2",)), shelf)
 
 
+@pytest.mark.parametrize("level", ["Study", "Series"])
+def test_what_was_withdrawn_is_missing_and_no_table_is_fetched(
+    shelf: Shelf, index: duckdb.DuckDBPyConnection, level: str
+) -> None:
+    name = f"{level}InstanceUID"
+    (gone,) = first(index, f"SELECT {name} FROM prior_versions_index ANTI JOIN index USING ({name}) ORDER BY 1 LIMIT 1")
+    (there,) = first(index, f"SELECT {name} FROM index WHERE collection_id = 'nlst' ORDER BY 1 LIMIT 1")
+    with open_idc(Query(targets=(gone, there)), shelf=shelf) as cohort:
+        assert [entry.uid for entry in cohort.missing] == [gone]
+        assert not cohort.empty
+
+
 # --- manifests and revisions
 
 
