@@ -84,15 +84,18 @@ ANSWERS = {
     "408": Case(Status(status=408), AGAIN),
     "410": Case(Status(status=410), SINGLY),
     "413": Case(Status(status=413), SINGLY),
+    "500 empty": Case(Status(status=500), AGAIN),
+    "502": Case(Status(status=502, body=HTML), AGAIN),
+    "504": Case(Status(status=504), AGAIN),
+}
+# Apart from the others: a host that throttles gets fewer requests a second for the rest of the run.
+THROTTLES = {
     "429 with seconds": Case(Status(status=429, retry_after_s=1), AGAIN),
     "429 with a date": Case(Status(status=429, retry_after_s=2, retry_after_as="date"), AGAIN),
     "429 with a date in the past": Case(Status(status=429, retry_after_s=-3_600, retry_after_as="date"), AGAIN),
     "429 without Retry-After": Case(Status(status=429), AGAIN),
-    "500 empty": Case(Status(status=500), AGAIN),
-    "502": Case(Status(status=502, body=HTML), AGAIN),
     "503": Case(Status(status=503), AGAIN),
     "503 with seconds": Case(Status(status=503, retry_after_s=1), AGAIN),
-    "504": Case(Status(status=504), AGAIN),
 }
 
 
@@ -114,6 +117,10 @@ def test_what_is_framed_wrongly_once_is_mended(tmp_path: Path) -> None:
 
 def test_what_is_answered_wrongly_once_is_mended(tmp_path: Path) -> None:
     pull_faulty(ANSWERS, tmp_path).assert_as_expected()
+
+
+def test_what_is_throttled_once_comes_later(tmp_path: Path) -> None:
+    pull_faulty(THROTTLES, tmp_path).assert_as_expected()
 
 
 def test_a_boundary_inside_the_payload(tmp_path: Path) -> None:

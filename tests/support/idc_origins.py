@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,13 @@ class IdcProfiles:
 def idc_rows(bucket: str, count: int, *, where: str = "") -> list[Series]:
     """Return small series that IDC's index has in a bucket, always the same for one release."""
     small = "instanceCount BETWEEN 4 AND 8 AND series_size_MB BETWEEN 1 AND 5"
-    condition = f"aws_bucket = '{bucket}' AND {where or small}"
+    return list(_found(f"aws_bucket = '{bucket}' AND {where or small}", count))
+
+
+@cache
+def _found(condition: str, count: int) -> tuple[Series, ...]:
     with open_idc(Query(where=condition, limit_series=count)) as cohort:
-        return [row for batch in cohort.iter_rows() for row, _ in batch]
+        return tuple(row for batch in cohort.iter_rows() for row, _ in batch)
 
 
 def idc_tree(holdings: Holdings, rows: Sequence[Series]) -> dict[str, bytes]:
