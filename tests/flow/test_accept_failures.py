@@ -52,6 +52,28 @@ def test_what_is_known_to_fail_is_no_alarm_until_it_fails_otherwise(tmp_path: Pa
     assert "no longer fails" not in quiet.stderr
 
 
+def test_a_mirror_with_known_failures_is_well_and_tries_them_each_night(tmp_path: Path) -> None:
+    dest, known = tmp_path / "dest", tmp_path / "known.txt"
+    known.write_text(f"{GONE}\t404\n")
+
+    def synced(url: str) -> Ended:
+        words = ("--source", url, "--all", "-o", dest, "--reconcile", "0", "--json")
+        return run_command("sync", *words, "--accept-failures", known)
+
+    with origin_thread(CATALOG, rules=refusing(GONE, 404)) as origin:
+        first, second = synced(origin.url), synced(origin.url)
+        asked = [entry for entry in origin.requests if GONE in entry.path and entry.status == 404]
+        known.write_text(f"{GONE}\t410\n")  # fails, but not so
+        alarm = synced(origin.url)
+    for ended in (first, second):
+        assert (ended.code, ended.json["state"], ended.json["failures"]) == (0, "complete", [])
+        assert ended.json["failures_accepted"] > 0
+        assert ended.json["series_withdrawn"] == ended.json["instances_removed"] == 0
+    assert len(asked) >= 2
+    assert (alarm.code, alarm.json["state"], alarm.json["failures_accepted"]) == (3, "partial", 0)
+    assert {failure["series"] for failure in alarm.json["failures"]} == {GONE}
+
+
 def test_a_file_that_cannot_be_understood_stops_the_run_before_anything_is_made(tmp_path: Path) -> None:
     (tmp_path / "known.txt").write_text("no uid at all\n")
     words = ("--source", "http://127.0.0.1:9/dicom-web", "--accept-failures", tmp_path / "known.txt")

@@ -1,5 +1,6 @@
 """`sync` of servers that tell what changes: the mirror is the archive, whatever was stored or removed in between."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,6 +113,32 @@ def test_what_changes_is_followed(commands: QuickCommands, tmp_path: Path, kind:
         assert it.assert_followed()["requests"] <= 2
         removed = list((tmp_path / ".dicomhaul/trash").rglob("*.dcm"))
         assert len(removed) == 1
+
+
+def test_what_a_feed_changes_stands_in_the_audit_log(commands: QuickCommands, tmp_path: Path) -> None:
+    dest, log = tmp_path / "dest", tmp_path / "audit.log"
+    audited = ("--audit-log", str(log))
+    with mirror(commands, dest) as it:
+        assert it.sync(*audited).code == 0
+        begun = len(log.read_text().splitlines())
+        another = it.archive.store("1.2.0", "1.2.0.0", 2)
+        more = it.archive.store("1.2.0", "1.2.0.1", 5)
+        gone = it.archive.remove("1.2.1", "1.2.1.0", 1)
+        it.assert_followed(*audited)
+        told = [json.loads(line) for line in log.read_text().splitlines()[begun:]]
+        proof = commands.run("audit", "verify", log, "--dest", dest, "--json")
+    events = [(each["event"], each["sop"]) for each in told if "sop" in each]
+    assert sorted(events) == sorted(
+        [
+            ("wanted again", another.sop),
+            ("created", another.sop),
+            ("created", more.sop),
+            ("released", gone.sop),
+            ("removed", gone.sop),
+        ]
+    )
+    assert [each["command"] for each in told if each["event"] == "run begun"] == ["sync"]
+    assert (proof.code, proof.json["findings"], proof.json["ledger"]["different"]) == (0, [], 0), proof.stdout
 
 
 def test_a_series_that_is_gone_leaves_and_one_that_comes_back_comes(commands: QuickCommands, tmp_path: Path) -> None:
