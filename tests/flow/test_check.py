@@ -1,14 +1,16 @@
 """`check`: every way in which a tree can differ from its source has its line, and nothing is moved or changed."""
 
 from pathlib import Path
+from uuid import uuid4
 
 from dicomhaul.origin import Rule, Status, synthetic_catalog, synthetic_holdings
 from support.command import Ended, run_command
 from support.destination import read_tree
-from support.idc_origins import idc_manifest, idc_rows, idc_thread, write_profiles
+from support.idc_origins import idc_manifest, idc_rows, idc_thread, idc_tree, write_profiles
 from support.made_up import made_up_rows
 from support.origin_process import origin_thread
 from support.orthanc import Orthanc
+from support.s3_server import run_s3
 
 ROWS = made_up_rows(3, 3, 3, 2, series_a_study=1)
 
@@ -94,6 +96,29 @@ def test_objects_of_a_bucket_are_known_by_their_stems_and_digests(tmp_path: Path
     down = run_command("check", dest, "--json")
     assert (down.code, down.json["state"]) == (4, "paused")
     assert totals(down) == (0, 0, 0, 0, 0)
+
+
+def test_a_real_s3_server_is_listed_and_compared(tmp_path: Path) -> None:
+    (row,) = idc_rows("idc-open-data", 1)
+    holdings = synthetic_holdings([row], max_instance_bytes=3_000)
+    dest, mine, lines = tmp_path / "dest", tmp_path / "mine.toml", tmp_path / "lines.txt"
+    (tmp_path / "cohort.csv").write_text(idc_manifest([row]))
+    with run_s3() as s3:
+        s3.put_bucket("idc-open-data")
+        instances = {Path(path).stem: content for path, content in idc_tree(holdings, [row]).items()}
+        contents = {key: instances[sop] for each in holdings.revisions for key, sop in each.sops.items()}
+        for key, content in contents.items():
+            s3.put("idc-open-data", key, content)
+        mine.write_text(f'name = "mine"\nextends = "idc-bucket"\nurl = "{s3.url}"\n')
+        assert run_command("pull", tmp_path / "cohort.csv", "--source", mine, "-o", dest).code == 0
+        same = run_command("check", dest, "--json", "--checksum")
+        assert (same.code, totals(same), same.json["unnamed"]) == (0, (len(contents), 0, 0, 0, 0), 0)
+        first, second = list(contents)[:2]
+        s3.put("idc-open-data", first, contents[first] + b"\0\0")  # grown
+        s3.put("idc-open-data", f"{row.revision}/{uuid4()}.dcm", contents[second])  # one more
+        ended = run_command("check", dest, "--json", "--combined", lines)
+    assert (ended.code, totals(ended)) == (3, (len(contents) - 1, 1, 0, 1, 0))
+    assert sorted(line[0] for line in lines.read_text().splitlines()) == sorted("+*" + "=" * (len(contents) - 1))
 
 
 def test_where_nothing_was_pulled_there_is_nothing_to_compare(tmp_path: Path) -> None:
