@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from dicomhaul.cli import shared
+from dicomhaul.cli import parameters
 from dicomhaul.cli.harness import Stop, run_async
+from dicomhaul.cli.meaning import connection_from, options_from, query_from
 from dicomhaul.cli.output import emit_json, human_bytes, human_count, say
-from dicomhaul.cli.watch import Watching
+from dicomhaul.cli.wiring import wire
 from dicomhaul.errors import ConfigError
 from dicomhaul.plan.shard import parse_shard
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _EXIT_CODES: Final = {"complete": 0, "adopted": 0, "partial": 3}
 _RUN: Final = "Run"
 
-Tree = Annotated[Path, typer.Argument(metavar="DIR", help="The tree to take over.", parser=shared.dest)]
+Tree = Annotated[Path, typer.Argument(metavar="DIR", help="The tree to take over.", parser=parameters.dest)]
 LinkOption = Annotated[
     bool,
     typer.Option("--link", help="Only hard links, no copies; the default links where it can.", rich_help_panel=_RUN),
@@ -47,49 +48,49 @@ AdoptDryRunOption = Annotated[
 
 def adopt(
     tree: Tree,
-    to: shared.ToOption,
-    targets: shared.Targets = None,
-    collection: shared.CollectionOption = None,
-    modality: shared.ModalityOption = None,
-    patient: shared.PatientOption = None,
-    study: shared.StudyOption = None,
-    series: shared.SeriesOption = None,
-    instance: shared.InstanceOption = None,
-    crdc: shared.CrdcOption = None,
-    study_date: shared.StudyDateOption = None,
-    where: shared.WhereOption = None,
-    sql: shared.SqlOption = None,
-    search: shared.SearchOption = None,
-    everything: shared.AllOption = False,
-    limit_series: shared.LimitOption = None,
-    idc_version: shared.IdcVersionOption = None,
-    license_allow: shared.LicenseAllowOption = None,
-    shard: shared.ShardOption = None,
-    source: shared.SourceOption = None,
-    bucket_location: shared.BucketLocationOption = "aws",
-    profile: shared.ProfileOption = None,
-    auth: shared.AuthOption = None,
-    token_file: shared.TokenFileOption = None,
-    ca_file: shared.CaFileOption = None,
-    client_cert: shared.ClientCertOption = None,
-    client_key: shared.ClientKeyOption = None,
-    tpslimit: shared.TpsOption = None,
+    to: parameters.ToOption,
+    targets: parameters.Targets = None,
+    collection: parameters.CollectionOption = None,
+    modality: parameters.ModalityOption = None,
+    patient: parameters.PatientOption = None,
+    study: parameters.StudyOption = None,
+    series: parameters.SeriesOption = None,
+    instance: parameters.InstanceOption = None,
+    crdc: parameters.CrdcOption = None,
+    study_date: parameters.StudyDateOption = None,
+    where: parameters.WhereOption = None,
+    sql: parameters.SqlOption = None,
+    search: parameters.SearchOption = None,
+    everything: parameters.AllOption = False,
+    limit_series: parameters.LimitOption = None,
+    idc_version: parameters.IdcVersionOption = None,
+    license_allow: parameters.LicenseAllowOption = None,
+    shard: parameters.ShardOption = None,
+    source: parameters.SourceOption = None,
+    bucket_location: parameters.BucketLocationOption = "aws",
+    profile: parameters.ProfileOption = None,
+    auth: parameters.AuthOption = None,
+    token_file: parameters.TokenFileOption = None,
+    ca_file: parameters.CaFileOption = None,
+    client_cert: parameters.ClientCertOption = None,
+    client_key: parameters.ClientKeyOption = None,
+    tpslimit: parameters.TpsOption = None,
     link: LinkOption = False,
     copy: CopyOption = False,
     move: MoveOption = False,
-    layout: shared.LayoutOption = None,
-    name_by: shared.NameByOption = None,
-    state_dir: shared.StateDirOption = None,
-    audit_log: shared.AuditLogOption = None,
+    layout: parameters.LayoutOption = None,
+    name_by: parameters.NameByOption = None,
+    state_dir: parameters.StateDirOption = None,
+    audit_log: parameters.AuditLogOption = None,
     listing: ListOption = None,
     dry_run: AdoptDryRunOption = False,
-    as_json: shared.JsonOption = False,
-    quiet: shared.QuietOption = False,
-    verbose: shared.VerboseOption = 0,
-    progress: shared.ProgressOption = False,
-    log_file: shared.LogFileOption = None,
-    log_level: shared.LogLevelOption = None,
-    log_format: shared.LogFormatOption = None,
+    as_json: parameters.JsonOption = False,
+    quiet: parameters.QuietOption = False,
+    verbose: parameters.VerboseOption = 0,
+    progress: parameters.ProgressOption = False,
+    log_file: parameters.LogFileOption = None,
+    log_level: parameters.LogLevelOption = None,
+    log_format: parameters.LogFormatOption = None,
 ) -> None:
     """Take over what idc-index, s5cmd, rclone or a script brought to DIR; `pull` then fetches only the rest.
 
@@ -112,7 +113,7 @@ def adopt(
     narrowing = [everything, limit_series, idc_version, license_allow]
     query = None
     if any(given) or any(narrowing):
-        query = shared.query_from(
+        query = query_from(
             targets=targets,
             collection=collection,
             modality=modality,
@@ -134,26 +135,26 @@ def adopt(
     if sum((link, copy, move)) > 1:
         raise ConfigError("--link, --copy and --move exclude each other")
     how: How = "link" if link else "copy" if copy else "move" if move else "any"
-    connection = shared.connection_from(
+    connection = connection_from(
         auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
     )
-    options = shared.options_from(
-        tpslimit=tpslimit, layout=layout, name_by=name_by, state_dir=state_dir, audit_log=audit_log
-    )
+    options = options_from(tpslimit=tpslimit, layout=layout, name_by=name_by, state_dir=state_dir, audit_log=audit_log)
     part = None if shard is None else parse_shard(shard)
     from dicomhaul.adopting import Taking  # noqa: PLC0415 - the engine loads in 0.4 s, which --help need not wait for
-    from dicomhaul.hauler import Cohort, Hauler  # noqa: PLC0415 - likewise
+    from dicomhaul.hauler import Cohort  # noqa: PLC0415 - likewise
 
-    watching = Watching(
-        quiet=quiet, verbose=verbose, bars=progress, log_file=log_file, level=log_level, log_format=log_format
-    )
-    hauler = Hauler(
+    hauler, watching = wire(
         source,
         profile=profile,
         bucket_location=bucket_location,
         connection=connection,
         options=options,
-        observer=watching.hear,
+        quiet=quiet,
+        verbose=verbose,
+        progress=progress,
+        log_file=log_file,
+        log_level=log_level,
+        log_format=log_format,
     )
     with _listing(listing) as told:
 

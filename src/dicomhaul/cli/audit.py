@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from dicomhaul.cli import shared
+from dicomhaul.cli import parameters
 from dicomhaul.cli.output import EXIT_CODES, emit_json, human_count, say
 from dicomhaul.errors import ConfigError
 from dicomhaul.plan.shard import parse_shard
@@ -43,11 +43,13 @@ def verify(
     ] = None,
     dest: Annotated[
         Path | None,
-        typer.Option("--dest", metavar="DEST", help="Hold the logs against this destination, too.", parser=shared.dest),
+        typer.Option(
+            "--dest", metavar="DEST", help="Hold the logs against this destination, too.", parser=parameters.dest
+        ),
     ] = None,
-    state_dir: shared.StateDirOption = None,
-    shard: shared.ShardOption = None,
-    as_json: shared.JsonOption = False,
+    state_dir: parameters.StateDirOption = None,
+    shard: parameters.ShardOption = None,
+    as_json: parameters.JsonOption = False,
 ) -> None:
     """Find out whether any line of an audit log was changed, dropped, inserted or moved. Exit 3 if so.
 

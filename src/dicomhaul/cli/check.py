@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
 import typer
 
-from dicomhaul.cli import shared
+from dicomhaul.cli import parameters
 from dicomhaul.cli.harness import Stop, run_async
+from dicomhaul.cli.meaning import connection_from, options_from, query_from
 from dicomhaul.cli.output import emit_json, human_count, say, tell
-from dicomhaul.cli.watch import Watching
+from dicomhaul.cli.wiring import wire
 from dicomhaul.errors import ConfigError, NotWritable
 from dicomhaul.observe.wording import printable
 
@@ -48,35 +49,35 @@ FileChecksumOption = Annotated[
 
 
 def check(
-    dest: shared.Destination,
-    targets: shared.Targets = None,
-    collection: shared.CollectionOption = None,
-    modality: shared.ModalityOption = None,
-    patient: shared.PatientOption = None,
-    study: shared.StudyOption = None,
-    series: shared.SeriesOption = None,
-    study_date: shared.StudyDateOption = None,
-    where: shared.WhereOption = None,
-    sql: shared.SqlOption = None,
-    search: shared.SearchOption = None,
-    everything: shared.AllOption = False,
-    idc_version: shared.IdcVersionOption = None,
-    source: shared.SourceOption = None,
-    bucket_location: shared.BucketLocationOption = "aws",
-    profile: shared.ProfileOption = None,
-    auth: shared.AuthOption = None,
-    token_file: shared.TokenFileOption = None,
-    ca_file: shared.CaFileOption = None,
-    client_cert: shared.ClientCertOption = None,
-    client_key: shared.ClientKeyOption = None,
-    tpslimit: shared.TpsOption = None,
-    transfers: shared.TransfersOption = None,
+    dest: parameters.Destination,
+    targets: parameters.Targets = None,
+    collection: parameters.CollectionOption = None,
+    modality: parameters.ModalityOption = None,
+    patient: parameters.PatientOption = None,
+    study: parameters.StudyOption = None,
+    series: parameters.SeriesOption = None,
+    study_date: parameters.StudyDateOption = None,
+    where: parameters.WhereOption = None,
+    sql: parameters.SqlOption = None,
+    search: parameters.SearchOption = None,
+    everything: parameters.AllOption = False,
+    idc_version: parameters.IdcVersionOption = None,
+    source: parameters.SourceOption = None,
+    bucket_location: parameters.BucketLocationOption = "aws",
+    profile: parameters.ProfileOption = None,
+    auth: parameters.AuthOption = None,
+    token_file: parameters.TokenFileOption = None,
+    ca_file: parameters.CaFileOption = None,
+    client_cert: parameters.ClientCertOption = None,
+    client_key: parameters.ClientKeyOption = None,
+    tpslimit: parameters.TpsOption = None,
+    transfers: parameters.TransfersOption = None,
     one_way: OneWayOption = False,
     checksum: FileChecksumOption = False,
     combined: CombinedOption = None,
-    state_dir: shared.StateDirOption = None,
-    as_json: shared.JsonOption = False,
-    quiet: shared.QuietOption = False,
+    state_dir: parameters.StateDirOption = None,
+    as_json: parameters.JsonOption = False,
+    quiet: parameters.QuietOption = False,
 ) -> None:
     """Compare DEST with its source, instance by instance, and move nothing. Exit 0: equal, 3: different, 4: stopped.
 
@@ -96,7 +97,7 @@ def check(
     words = (targets, collection, modality, patient, study, series, study_date, where, sql, search)
     query = None
     if any(words) or everything:
-        query = shared.query_from(
+        query = query_from(
             targets=targets,
             collection=collection,
             modality=modality,
@@ -117,18 +118,16 @@ def check(
         )
     elif idc_version is not None:
         raise ConfigError("--idc-version belongs to a cohort: name one, or leave it out")
-    from dicomhaul.hauler import Cohort, Hauler  # noqa: PLC0415 - loads in 0.4 s, which --help need not wait for
+    from dicomhaul.hauler import Cohort  # noqa: PLC0415 - loads in 0.4 s, which --help need not wait for
 
-    watching = Watching(quiet=quiet)
-    hauler = Hauler(
+    hauler, _ = wire(
         source,
         profile=profile,
         bucket_location=bucket_location,
-        connection=shared.connection_from(
+        connection=connection_from(
             auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
         ),
-        options=shared.options_from(transfers=transfers, tpslimit=tpslimit, state_dir=state_dir),
-        observer=watching.hear,
+        options=options_from(transfers=transfers, tpslimit=tpslimit, state_dir=state_dir),
     )
 
     async def body(stop: Stop) -> "tuple[Checked, int | None]":

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dicomhaul.cli import shared
+from dicomhaul.cli import parameters
 from dicomhaul.cli.output import emit_json, human_bytes, human_count, say, tell
 from dicomhaul.plan.shard import parse_shard
 
@@ -17,11 +17,11 @@ FormatOption = Annotated[
 
 
 def cite(
-    dest: shared.Destination,
+    dest: parameters.Destination,
     form: FormatOption = "text",
-    shard: shared.ShardOption = None,
-    state_dir: shared.StateDirOption = None,
-    as_json: shared.JsonOption = False,
+    shard: parameters.ShardOption = None,
+    state_dir: parameters.StateDirOption = None,
+    as_json: parameters.JsonOption = False,
 ) -> None:
     """Say which licences what is at DEST has, and what to cite for it. Asks no server.
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dicomhaul.cli import shared
+from dicomhaul.cli import parameters
 from dicomhaul.errors import ConfigError
 
 JobPlaces = Annotated[list[Path], typer.Argument(metavar="JOBS", help="Folders of job files (*.toml), or job files.")]
@@ -31,9 +31,9 @@ def daemon(
     places: JobPlaces,
     listen: ListenOption = "127.0.0.1:9464",
     state: StateOption = None,
-    log_file: shared.LogFileOption = None,
-    log_level: shared.LogLevelOption = None,
-    log_format: shared.LogFormatOption = "text",
+    log_file: parameters.LogFileOption = None,
+    log_level: parameters.LogLevelOption = None,
+    log_format: parameters.LogFormatOption = "text",
 ) -> None:
     """Run job files at their times, for those who have neither cron, systemd nor a cluster that would.
 

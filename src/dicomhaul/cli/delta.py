@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
 import typer
 
-from dicomhaul.cli import shared
+from dicomhaul.cli import parameters
+from dicomhaul.cli.meaning import query_from
 from dicomhaul.cli.output import complain, emit_json, human_bytes, human_count, say, tell
 from dicomhaul.errors import CohortError, ConfigError
 
@@ -58,17 +59,17 @@ ListOption = Annotated[
 def delta(
     before: FromOption,
     after: ToOption = None,
-    targets: shared.Targets = None,
-    collection: shared.CollectionOption = None,
-    modality: shared.ModalityOption = None,
-    patient: shared.PatientOption = None,
-    study: shared.StudyOption = None,
-    series: shared.SeriesOption = None,
-    study_date: shared.StudyDateOption = None,
-    where: shared.WhereOption = None,
-    sql: shared.SqlOption = None,
+    targets: parameters.Targets = None,
+    collection: parameters.CollectionOption = None,
+    modality: parameters.ModalityOption = None,
+    patient: parameters.PatientOption = None,
+    study: parameters.StudyOption = None,
+    series: parameters.SeriesOption = None,
+    study_date: parameters.StudyDateOption = None,
+    where: parameters.WhereOption = None,
+    sql: parameters.SqlOption = None,
     listing: ListOption = None,
-    as_json: shared.JsonOption = False,
+    as_json: parameters.JsonOption = False,
 ) -> None:
     """Say what changed between two releases of IDC: series added, revised and withdrawn. Without a cohort: of all IDC.
 
@@ -83,7 +84,7 @@ def delta(
     if as_json and str(listing) == "-":
         raise ConfigError("--json and --list - would both be printed: name a file")
     cohort = (targets, collection, modality, patient, study, series, study_date, where, sql)
-    query = shared.query_from(
+    query = query_from(
         targets=targets,
         collection=collection,
         modality=modality,

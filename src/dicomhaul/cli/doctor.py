@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from dicomhaul.cli import shared
+from dicomhaul.cli import parameters
 from dicomhaul.cli.harness import Stop, run_async
+from dicomhaul.cli.meaning import connection_from
 from dicomhaul.cli.output import emit_json, human_bytes, human_count, say, tell
 from dicomhaul.errors import ConfigError, NotWritable
 
@@ -34,15 +35,15 @@ ProfileToOption = Annotated[
 
 def doctor(
     source: SourceArgument,
-    bucket_location: shared.BucketLocationOption = "aws",
-    profile: shared.ProfileOption = None,
-    auth: shared.AuthOption = None,
-    token_file: shared.TokenFileOption = None,
-    ca_file: shared.CaFileOption = None,
-    client_cert: shared.ClientCertOption = None,
-    client_key: shared.ClientKeyOption = None,
+    bucket_location: parameters.BucketLocationOption = "aws",
+    profile: parameters.ProfileOption = None,
+    auth: parameters.AuthOption = None,
+    token_file: parameters.TokenFileOption = None,
+    ca_file: parameters.CaFileOption = None,
+    client_cert: parameters.ClientCertOption = None,
+    client_key: parameters.ClientKeyOption = None,
     to: ProfileToOption = None,
-    as_json: shared.JsonOption = False,
+    as_json: parameters.JsonOption = False,
 ) -> None:
     """Say what SOURCE can do and what stands in the way, and propose a profile. Sends at most 200 requests.
 
@@ -57,7 +58,7 @@ def doctor(
     """
     from dicomhaul.config.source import resolve_sources  # noqa: PLC0415 - loads pydantic, which --help need not wait for
 
-    connection = shared.connection_from(
+    connection = connection_from(
         auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
     )
     sources = resolve_sources(source, profile=profile, connection=connection, location=bucket_location)

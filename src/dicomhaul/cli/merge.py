@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dicomhaul.cli import shared
+from dicomhaul.cli import parameters
 from dicomhaul.cli.output import EXIT_CODES, emit_json, human_bytes, human_count, print_failures, say, tell
 from dicomhaul.cli.status import names_of, state_of
 from dicomhaul.report import Report
@@ -14,19 +14,21 @@ _SHOWN = 5
 
 MergedInto = Annotated[
     Path | None,
-    typer.Option("-o", "--to", metavar="OUT", help="Another destination: to make, or to add to.", parser=shared.dest),
+    typer.Option(
+        "-o", "--to", metavar="OUT", help="Another destination: to make, or to add to.", parser=parameters.dest
+    ),
 ]
 
 
 def merge(
     dests: Annotated[
-        list[Path], typer.Argument(metavar="DEST...", help="Destinations, sharded or not.", parser=shared.dest)
+        list[Path], typer.Argument(metavar="DEST...", help="Destinations, sharded or not.", parser=parameters.dest)
     ],
     to: MergedInto = None,
-    state_dir: shared.StateDirOption = None,
-    audit_log: shared.AuditLogOption = None,
-    as_json: shared.JsonOption = False,
-    quiet: shared.QuietOption = False,
+    state_dir: parameters.StateDirOption = None,
+    audit_log: parameters.AuditLogOption = None,
+    as_json: parameters.JsonOption = False,
+    quiet: parameters.QuietOption = False,
 ) -> None:
     """Unite the shards in DEST into one ledger; with -o, several destinations into OUT, which links to their files.
 

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dicomhaul.cli import shared
+from dicomhaul.cli import parameters
 from dicomhaul.cli.harness import Stop, run_async
+from dicomhaul.cli.meaning import connection_from, options_from, query_from
 from dicomhaul.cli.output import emit_json, human_bytes, human_count, say
+from dicomhaul.cli.wiring import wire
 from dicomhaul.config.rates import parse_size
 from dicomhaul.errors import ConfigError
 from dicomhaul.observe.figures import duration
@@ -21,41 +23,41 @@ _SHOWN = 12
 
 
 def plan(
-    targets: shared.Targets = None,
-    collection: shared.CollectionOption = None,
-    modality: shared.ModalityOption = None,
-    patient: shared.PatientOption = None,
-    study: shared.StudyOption = None,
-    series: shared.SeriesOption = None,
-    instance: shared.InstanceOption = None,
-    crdc: shared.CrdcOption = None,
-    study_date: shared.StudyDateOption = None,
-    where: shared.WhereOption = None,
-    sql: shared.SqlOption = None,
-    search: shared.SearchOption = None,
-    everything: shared.AllOption = False,
-    limit_series: shared.LimitOption = None,
-    idc_version: shared.IdcVersionOption = None,
-    license_allow: shared.LicenseAllowOption = None,
-    shard: shared.ShardOption = None,
-    source: shared.SourceOption = None,
-    bucket_location: shared.BucketLocationOption = "aws",
-    profile: shared.ProfileOption = None,
-    auth: shared.AuthOption = None,
-    token_file: shared.TokenFileOption = None,
-    ca_file: shared.CaFileOption = None,
-    client_cert: shared.ClientCertOption = None,
-    client_key: shared.ClientKeyOption = None,
-    tpslimit: shared.TpsOption = None,
-    quota: shared.QuotaOption = None,
-    bwlimit: shared.BwlimitOption = None,
-    to: shared.PlanToOption = None,
-    layout: shared.LayoutOption = None,
-    state_dir: shared.StateDirOption = None,
-    lock: shared.LockOption = None,
-    rate: shared.RateOption = None,
-    probe: shared.ProbeOption = False,
-    as_json: shared.JsonOption = False,
+    targets: parameters.Targets = None,
+    collection: parameters.CollectionOption = None,
+    modality: parameters.ModalityOption = None,
+    patient: parameters.PatientOption = None,
+    study: parameters.StudyOption = None,
+    series: parameters.SeriesOption = None,
+    instance: parameters.InstanceOption = None,
+    crdc: parameters.CrdcOption = None,
+    study_date: parameters.StudyDateOption = None,
+    where: parameters.WhereOption = None,
+    sql: parameters.SqlOption = None,
+    search: parameters.SearchOption = None,
+    everything: parameters.AllOption = False,
+    limit_series: parameters.LimitOption = None,
+    idc_version: parameters.IdcVersionOption = None,
+    license_allow: parameters.LicenseAllowOption = None,
+    shard: parameters.ShardOption = None,
+    source: parameters.SourceOption = None,
+    bucket_location: parameters.BucketLocationOption = "aws",
+    profile: parameters.ProfileOption = None,
+    auth: parameters.AuthOption = None,
+    token_file: parameters.TokenFileOption = None,
+    ca_file: parameters.CaFileOption = None,
+    client_cert: parameters.ClientCertOption = None,
+    client_key: parameters.ClientKeyOption = None,
+    tpslimit: parameters.TpsOption = None,
+    quota: parameters.QuotaOption = None,
+    bwlimit: parameters.BwlimitOption = None,
+    to: parameters.PlanToOption = None,
+    layout: parameters.LayoutOption = None,
+    state_dir: parameters.StateDirOption = None,
+    lock: parameters.LockOption = None,
+    rate: parameters.RateOption = None,
+    probe: parameters.ProbeOption = False,
+    as_json: parameters.JsonOption = False,
 ) -> None:
     """Say what would come: series, instances, bytes, licences, routes. With -o: what is not there, and if it fits.
 
@@ -69,7 +71,7 @@ def plan(
       dicomhaul plan nlst --rate 80M --quota 5G/day
       dicomhaul plan nlst --probe -o data
     """
-    query = shared.query_from(
+    query = query_from(
         targets=targets,
         collection=collection,
         modality=modality,
@@ -88,18 +90,18 @@ def plan(
         license_allow=license_allow,
         shard=shard,
     )
-    connection = shared.connection_from(
+    connection = connection_from(
         auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
     )
-    options = shared.options_from(
+    options = options_from(
         tpslimit=tpslimit, layout=layout, state_dir=state_dir, quota=quota, lock=lock, bwlimit=bwlimit
     )
     bytes_per_s = None if rate is None else parse_size(rate)
     if bytes_per_s is not None and probe:
         raise ConfigError("--rate says what --probe would measure: choose one of them")
-    from dicomhaul.hauler import Cohort, Hauler  # noqa: PLC0415 - loads in 0.4 s, which --help need not wait for
+    from dicomhaul.hauler import Cohort  # noqa: PLC0415 - loads in 0.4 s, which --help need not wait for
 
-    hauler = Hauler(source, profile=profile, bucket_location=bucket_location, connection=connection, options=options)
+    hauler, _ = wire(source, profile=profile, bucket_location=bucket_location, connection=connection, options=options)
     show_plan(hauler, Cohort(query), to=to, as_json=as_json, bytes_per_s=bytes_per_s, probe=probe)
 
 

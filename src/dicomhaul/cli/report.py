@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from dicomhaul.cli import shared
+from dicomhaul.cli import parameters
 from dicomhaul.cli.output import emit_json, tell
 from dicomhaul.errors import ConfigError, NotWritable
 from dicomhaul.plan.shard import parse_shard
@@ -22,11 +22,11 @@ PageOption = Annotated[
 
 
 def report(
-    dest: shared.Destination,
+    dest: parameters.Destination,
     to: PageOption = None,
-    shard: shared.ShardOption = None,
-    state_dir: shared.StateDirOption = None,
-    as_json: shared.JsonOption = False,
+    shard: parameters.ShardOption = None,
+    state_dir: parameters.StateDirOption = None,
+    as_json: parameters.JsonOption = False,
 ) -> None:
     """Write a page about DEST: what was asked for, what is there, what failed and why, how it came. Asks no server.
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dicomhaul.cli import shared
+from dicomhaul.cli import parameters
+from dicomhaul.cli.ending import leave
 from dicomhaul.cli.harness import Stop, run_async
 from dicomhaul.cli.output import emit_json, say, tell
-from dicomhaul.cli.pull import leave
 from dicomhaul.cli.watch import Watching, metrics_from
 from dicomhaul.errors import ConfigError
 
@@ -32,14 +32,14 @@ def run_job(
     files: JobFiles,
     check: CheckOption = False,
     no_hooks: NoHooksOption = False,
-    as_json: shared.JsonOption = False,
-    quiet: shared.QuietOption = False,
-    verbose: shared.VerboseOption = 0,
-    progress: shared.ProgressOption = False,
-    log_file: shared.LogFileOption = None,
-    log_level: shared.LogLevelOption = None,
-    log_format: shared.LogFormatOption = None,
-    metrics_file: shared.MetricsFileOption = None,
+    as_json: parameters.JsonOption = False,
+    quiet: parameters.QuietOption = False,
+    verbose: parameters.VerboseOption = 0,
+    progress: parameters.ProgressOption = False,
+    log_file: parameters.LogFileOption = None,
+    log_level: parameters.LogLevelOption = None,
+    log_format: parameters.LogFormatOption = None,
+    metrics_file: parameters.MetricsFileOption = None,
 ) -> None:
     """Run a job once: source, cohort, destination, limits and who is told, as a TOML file says.
 

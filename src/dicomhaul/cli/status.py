@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
-from dicomhaul.cli import shared
+from dicomhaul.cli import parameters
 from dicomhaul.cli.output import EXIT_CODES, emit_json, human_bytes, human_count, print_failures, say
 from dicomhaul.config.rates import parse_duration_s
 from dicomhaul.model import Failure, Shard
@@ -82,11 +82,11 @@ def _seconds_since(moment: str) -> float:
 
 
 def status(
-    dest: shared.Destination,
-    shard: shared.ShardOption = None,
-    state_dir: shared.StateDirOption = None,
+    dest: parameters.Destination,
+    shard: parameters.ShardOption = None,
+    state_dir: parameters.StateDirOption = None,
     max_age: MaxAgeOption = None,
-    as_json: shared.JsonOption = False,
+    as_json: parameters.JsonOption = False,
 ) -> None:
     """Say where DEST stands; asks no server. Exit 0 if everything is there, 3 if something failed, 4 if work is left.
 

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from dicomhaul.cli import shared
+from dicomhaul.cli import parameters
+from dicomhaul.cli.ending import finish
 from dicomhaul.cli.harness import Stop, run_async
+from dicomhaul.cli.meaning import connection_from, options_from, query_from
 from dicomhaul.cli.output import emit_json, human_bytes, human_count, say
-from dicomhaul.cli.pull import commands_from, finish
-from dicomhaul.cli.watch import Watching, metrics_from
+from dicomhaul.cli.watch import metrics_from
+from dicomhaul.cli.wiring import commands_from, wire
 from dicomhaul.config.rates import parse_duration_s
 from dicomhaul.plan.difference import REASONS, Action
 from dicomhaul.plan.removal import RemovalLimits
@@ -84,51 +86,51 @@ SyncDryRunOption = Annotated[
 
 
 def sync(
-    to: shared.ToOption,
-    targets: shared.Targets = None,
-    collection: shared.CollectionOption = None,
-    modality: shared.ModalityOption = None,
-    patient: shared.PatientOption = None,
-    study: shared.StudyOption = None,
-    series: shared.SeriesOption = None,
-    instance: shared.InstanceOption = None,
-    crdc: shared.CrdcOption = None,
-    study_date: shared.StudyDateOption = None,
-    where: shared.WhereOption = None,
-    sql: shared.SqlOption = None,
-    search: shared.SearchOption = None,
-    everything: shared.AllOption = False,
-    limit_series: shared.LimitOption = None,
-    idc_version: shared.IdcVersionOption = None,
-    license_allow: shared.LicenseAllowOption = None,
-    shard: shared.ShardOption = None,
-    source: shared.SourceOption = None,
-    bucket_location: shared.BucketLocationOption = "aws",
-    profile: shared.ProfileOption = None,
-    auth: shared.AuthOption = None,
-    token_file: shared.TokenFileOption = None,
-    ca_file: shared.CaFileOption = None,
-    client_cert: shared.ClientCertOption = None,
-    client_key: shared.ClientKeyOption = None,
-    tpslimit: shared.TpsOption = None,
-    quota: shared.QuotaOption = None,
-    transfers: shared.TransfersOption = None,
-    processes: shared.ProcessesOption = 1,
-    layout: shared.LayoutOption = None,
-    name_by: shared.NameByOption = None,
-    checksum: shared.ChecksumOption = "stated",
-    bwlimit: shared.BwlimitOption = None,
-    max_transfer: shared.MaxTransferOption = None,
-    max_duration: shared.MaxDurationOption = None,
-    wait: shared.WaitOption = False,
-    lock: shared.LockOption = None,
-    accept_failures: shared.AcceptFailuresOption = None,
-    on_series: shared.OnSeriesOption = None,
-    on_series_jobs: shared.OnSeriesJobsOption = 1,
-    state_dir: shared.StateDirOption = None,
-    audit_log: shared.AuditLogOption = None,
-    force: shared.ForceOption = False,
-    recheck: shared.RecheckOption = False,
+    to: parameters.ToOption,
+    targets: parameters.Targets = None,
+    collection: parameters.CollectionOption = None,
+    modality: parameters.ModalityOption = None,
+    patient: parameters.PatientOption = None,
+    study: parameters.StudyOption = None,
+    series: parameters.SeriesOption = None,
+    instance: parameters.InstanceOption = None,
+    crdc: parameters.CrdcOption = None,
+    study_date: parameters.StudyDateOption = None,
+    where: parameters.WhereOption = None,
+    sql: parameters.SqlOption = None,
+    search: parameters.SearchOption = None,
+    everything: parameters.AllOption = False,
+    limit_series: parameters.LimitOption = None,
+    idc_version: parameters.IdcVersionOption = None,
+    license_allow: parameters.LicenseAllowOption = None,
+    shard: parameters.ShardOption = None,
+    source: parameters.SourceOption = None,
+    bucket_location: parameters.BucketLocationOption = "aws",
+    profile: parameters.ProfileOption = None,
+    auth: parameters.AuthOption = None,
+    token_file: parameters.TokenFileOption = None,
+    ca_file: parameters.CaFileOption = None,
+    client_cert: parameters.ClientCertOption = None,
+    client_key: parameters.ClientKeyOption = None,
+    tpslimit: parameters.TpsOption = None,
+    quota: parameters.QuotaOption = None,
+    transfers: parameters.TransfersOption = None,
+    processes: parameters.ProcessesOption = 1,
+    layout: parameters.LayoutOption = None,
+    name_by: parameters.NameByOption = None,
+    checksum: parameters.ChecksumOption = "stated",
+    bwlimit: parameters.BwlimitOption = None,
+    max_transfer: parameters.MaxTransferOption = None,
+    max_duration: parameters.MaxDurationOption = None,
+    wait: parameters.WaitOption = False,
+    lock: parameters.LockOption = None,
+    accept_failures: parameters.AcceptFailuresOption = None,
+    on_series: parameters.OnSeriesOption = None,
+    on_series_jobs: parameters.OnSeriesJobsOption = 1,
+    state_dir: parameters.StateDirOption = None,
+    audit_log: parameters.AuditLogOption = None,
+    force: parameters.ForceOption = False,
+    recheck: parameters.RecheckOption = False,
     max_delete: MaxDeleteOption = None,
     max_delete_fraction: MaxDeleteFractionOption = 0.05,
     trash_days: TrashDaysOption = 30,
@@ -136,14 +138,14 @@ def sync(
     dry_run: SyncDryRunOption = False,
     reconcile: ReconcileOption = "7d",
     look_back: LookBackOption = 30,
-    as_json: shared.JsonOption = False,
-    quiet: shared.QuietOption = False,
-    verbose: shared.VerboseOption = 0,
-    progress: shared.ProgressOption = False,
-    log_file: shared.LogFileOption = None,
-    log_level: shared.LogLevelOption = None,
-    log_format: shared.LogFormatOption = None,
-    metrics_file: shared.MetricsFileOption = None,
+    as_json: parameters.JsonOption = False,
+    quiet: parameters.QuietOption = False,
+    verbose: parameters.VerboseOption = 0,
+    progress: parameters.ProgressOption = False,
+    log_file: parameters.LogFileOption = None,
+    log_level: parameters.LogLevelOption = None,
+    log_format: parameters.LogFormatOption = None,
+    metrics_file: parameters.MetricsFileOption = None,
 ) -> None:
     """Make DEST equal to a cohort as it is now: what is new comes, what has gone leaves for the trash.
 
@@ -158,7 +160,7 @@ def sync(
       dicomhaul sync nlst -o mirror --max-delete 2000 --trash-days 90
       dicomhaul sync manifest.csv --source URL -o mirror --keep-withdrawn
     """
-    query = shared.query_from(
+    query = query_from(
         targets=targets,
         collection=collection,
         modality=modality,
@@ -177,10 +179,10 @@ def sync(
         license_allow=license_allow,
         shard=shard,
     )
-    connection = shared.connection_from(
+    connection = connection_from(
         auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
     )
-    options = shared.options_from(
+    options = options_from(
         transfers=transfers,
         processes=processes,
         tpslimit=tpslimit,
@@ -200,21 +202,23 @@ def sync(
         accept_failures=accept_failures,
     )
     from dicomhaul.config.options import SyncOptions  # noqa: PLC0415 - as the next
-    from dicomhaul.hauler import Cohort, Hauler  # noqa: PLC0415 - the engine loads in 0.4 s, which --help need not wait for
+    from dicomhaul.hauler import Cohort  # noqa: PLC0415 - the engine loads in 0.4 s, which --help need not wait for
 
-    watching = Watching(
-        quiet=quiet, verbose=verbose, bars=progress, log_file=log_file, level=log_level, log_format=log_format
-    )
-    watching.commands = commands_from(on_series, to, at_once=on_series_jobs, tell=watching.hear)
-    watching.metrics = metrics_from(metrics_file, name="sync", dest=to, state_dir=state_dir, shard=query.shard)
-    hauler = Hauler(
+    hauler, watching = wire(
         source,
         profile=profile,
         bucket_location=bucket_location,
         connection=connection,
         options=options,
-        observer=watching.hear,
+        quiet=quiet,
+        verbose=verbose,
+        progress=progress,
+        log_file=log_file,
+        log_level=log_level,
+        log_format=log_format,
     )
+    watching.commands = commands_from(on_series, to, at_once=on_series_jobs, tell=watching.hear)
+    watching.metrics = metrics_from(metrics_file, name="sync", dest=to, state_dir=state_dir, shard=query.shard)
     following = SyncOptions(
         trash_days=trash_days,
         keep_withdrawn=keep_withdrawn,

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dicomhaul.cli import shared
+from dicomhaul.cli import parameters
+from dicomhaul.cli.ending import finish
+from dicomhaul.cli.meaning import connection_from, options_from
 from dicomhaul.cli.output import EXIT_CODES, emit_json, human_bytes, human_count, say, tell
-from dicomhaul.cli.pull import finish
-from dicomhaul.cli.watch import Watching
+from dicomhaul.cli.wiring import wire
 from dicomhaul.config.accepted import Accepted
 from dicomhaul.config.source import Location
 from dicomhaul.errors import ConfigError
@@ -37,26 +38,26 @@ ProvedLockOption = Annotated[
 
 
 def verify(
-    dest: shared.Destination,
-    deep: shared.DeepOption = False,
-    repair: shared.RepairOption = False,
-    source: shared.SourceOption = None,
-    bucket_location: shared.BucketLocationOption = "aws",
-    profile: shared.ProfileOption = None,
-    auth: shared.AuthOption = None,
-    token_file: shared.TokenFileOption = None,
-    ca_file: shared.CaFileOption = None,
-    client_cert: shared.ClientCertOption = None,
-    client_key: shared.ClientKeyOption = None,
-    tpslimit: shared.TpsOption = None,
-    transfers: shared.TransfersOption = None,
-    shard: shared.ShardOption = None,
+    dest: parameters.Destination,
+    deep: parameters.DeepOption = False,
+    repair: parameters.RepairOption = False,
+    source: parameters.SourceOption = None,
+    bucket_location: parameters.BucketLocationOption = "aws",
+    profile: parameters.ProfileOption = None,
+    auth: parameters.AuthOption = None,
+    token_file: parameters.TokenFileOption = None,
+    ca_file: parameters.CaFileOption = None,
+    client_cert: parameters.ClientCertOption = None,
+    client_key: parameters.ClientKeyOption = None,
+    tpslimit: parameters.TpsOption = None,
+    transfers: parameters.TransfersOption = None,
+    shard: parameters.ShardOption = None,
     lock: ProvedLockOption = None,
-    accept_failures: shared.AcceptFailuresOption = None,
-    state_dir: shared.StateDirOption = None,
-    audit_log: shared.AuditLogOption = None,
-    as_json: shared.JsonOption = False,
-    quiet: shared.QuietOption = False,
+    accept_failures: parameters.AcceptFailuresOption = None,
+    state_dir: parameters.StateDirOption = None,
+    audit_log: parameters.AuditLogOption = None,
+    as_json: parameters.JsonOption = False,
+    quiet: parameters.QuietOption = False,
 ) -> None:
     """Read every instance at DEST again: is it there, whole, and what landed? Exit 3 if not.
 
@@ -91,10 +92,10 @@ def verify(
             source=source,
             profile=profile,
             bucket_location=bucket_location,
-            connection=shared.connection_from(
+            connection=connection_from(
                 auth=auth, token_file=token_file, ca_file=ca_file, client_cert=client_cert, client_key=client_key
             ),
-            options=shared.options_from(
+            options=options_from(
                 transfers=transfers,
                 tpslimit=tpslimit,
                 state_dir=state_dir,
@@ -193,16 +194,13 @@ def _repair(
     quiet: bool,
 ) -> None:
     """Want what is damaged again, and go on as `resume` does."""
-    from dicomhaul.hauler import Hauler  # noqa: PLC0415 - loads in 0.4 s, and only --repair needs it
-
-    watching = Watching(quiet=quiet)
-    hauler = Hauler(
+    hauler, watching = wire(
         source,
         profile=profile,
         bucket_location=bucket_location,
         connection=connection,
         options=options,
-        observer=watching.hear,
+        quiet=quiet,
     )
     tell(f"bringing {human_count(len(found.damaged), 'instances')} again")
     finish(

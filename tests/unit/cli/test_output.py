@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from dicomhaul.cli import main, shared
+from dicomhaul.cli import main, meaning
 from dicomhaul.cli.harness import Stop, plain_error, run_async
 from dicomhaul.cli.output import complain, emit_json, failed_json, print_failures, print_report, tell
 from dicomhaul.config.words import is_file
@@ -124,7 +124,7 @@ def test_an_exit_code_leaves_the_event_loop_as_it_is() -> None:
 
 def read_stdin(content: bytes, monkeypatch: pytest.MonkeyPatch) -> str | None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="ascii"))
-    query = shared.query_from(
+    query = meaning.query_from(
         targets=["-"], collection=None, modality=None, patient=None, study=None, series=None, instance=None,
         crdc=None, study_date=None, where=None, sql=None, search=None, everything=False, limit_series=None,
         idc_version=None, license_allow=None, shard=None,
@@ -144,7 +144,7 @@ def test_standard_input_that_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None
 def test_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(CohortError, match="no standard input"):
-        shared.read_stdin()
+        meaning.read_stdin()
 
 
 def test_a_word_that_cannot_name_a_file_names_none(tmp_path: Path) -> None:
