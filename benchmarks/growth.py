@@ -45,6 +45,7 @@ from dicomhaul.model import (
 from dicomhaul.net.clock import SystemClock
 from dicomhaul.ports import Sink
 from dicomhaul.record.ledger import Ledger
+from dicomhaul.record.planned import plan_cohort
 from dicomhaul.record.recorder import Recorder
 from dicomhaul.transfer.engine import Engine, Lane
 from dicomhaul.transfer.series import SeriesHaul
@@ -83,7 +84,8 @@ def _plan(ledger: Ledger, planned: int) -> int:
                 routing=Routing((_ROUTE,), "there is no other"),
             )
 
-    return ledger.plan_cohort(
+    return plan_cohort(
+        ledger,
         name="growth",
         fingerprint="growth",
         query="{}",

@@ -43,6 +43,7 @@ from dicomhaul.planner.parent import plan
 from dicomhaul.planner.request import Progress
 from dicomhaul.ports import Clock
 from dicomhaul.record.departing import Following
+from dicomhaul.record.planned import same_question
 from dicomhaul.record.reader import CohortRow
 from dicomhaul.record.swaps import swap_due
 from dicomhaul.report import Report, RunState
@@ -271,7 +272,7 @@ class Run:
         if not self._following.keep_withdrawn and ledger.keeps():
             return True
         text = QUERY_JSON.dump_json(query).decode()
-        return len(ledger.same_question(text, source.word)) > 1
+        return len(same_question(ledger, text, source.word)) > 1
 
     async def settle(self) -> None:
         """Move to the trash what leaves, unless a source failed, or the run did not come to its end."""

@@ -30,6 +30,7 @@ from dicomhaul.ports import Ledger as LedgerPort
 from dicomhaul.ports import Sink
 from dicomhaul.record.departing import Following
 from dicomhaul.record.ledger import Ledger
+from dicomhaul.record.planned import plan_cohort
 
 T = TypeVar("T")
 
@@ -68,7 +69,8 @@ def write_cohort(
     following: Following | None = None,
 ) -> int:
     """Write a cohort whose fingerprint is its name, and which asks what no other one asks; return its id."""
-    return ledger.plan_cohort(
+    return plan_cohort(
+        ledger,
         name=name,
         fingerprint=name,
         query=QUERY_JSON.dump_json(Query(targets=(name,))).decode(),

@@ -9,6 +9,7 @@ from typing import Final
 from dicomhaul.config.options import QUERY_JSON
 from dicomhaul.model import Check, Failure, Proof, Query, Receipt, Routing, Series, SeriesUID, Shard, SopUID, StudyUID
 from dicomhaul.record.ledger import Ledger
+from dicomhaul.record.planned import plan_cohort
 
 PATIENT: Final = "PATIENT-4711"  # what may stand nowhere in a report
 HOSTILE: Final = (
@@ -48,7 +49,8 @@ def _write_cohorts(ledger: Ledger, series: int, failures: int, shard: Shard | No
     ]
     for number, query in enumerate(queries):
         mine = range(number, series, len(queries))
-        ledger.plan_cohort(
+        plan_cohort(
+            ledger,
             name=f"PatientID={PATIENT}",
             fingerprint=str(number),
             query=QUERY_JSON.dump_json(query).decode(),

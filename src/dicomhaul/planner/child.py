@@ -24,6 +24,7 @@ from dicomhaul.planner.server import plan_on_server
 from dicomhaul.planner.sheet import Sheet
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.lifeline import end_with_parent
+from dicomhaul.record.planned import refuse_nothing
 from dicomhaul.record.preview import Preview
 
 _SQL_LIMIT_S: Final = 900.0
@@ -87,7 +88,7 @@ def _refuse_empty(request: PlanRequest) -> None:
         name = request.foreseeing.name
     if name and path is not None and Ledger.is_there(path):
         with closing(Ledger.open(path)) as ledger:
-            ledger.refuse_nothing(name, QUERY_JSON.dump_json(request.query).decode(), request.source.word)
+            refuse_nothing(ledger, name, QUERY_JSON.dump_json(request.query).decode(), request.source.word)
 
 
 def _planned(sheet: Sheet) -> Summary:

@@ -24,6 +24,7 @@ from dicomhaul.planner.request import Foreseeing, Load, PlanRequest, Progress
 from dicomhaul.planner.routing import Router
 from dicomhaul.planner.sums import Sums
 from dicomhaul.record.ledger import Ledger
+from dicomhaul.record.planned import plan_cohort
 from dicomhaul.record.preview import Preview, foresee
 
 _THERE: Final = "already there"
@@ -120,7 +121,8 @@ class Sheet:
         with closing(Ledger.open(load.ledger, wal=load.wal)) as ledger:
             if load.audited:
                 ledger.capture()
-            planned = ledger.plan_cohort(
+            planned = plan_cohort(
+                ledger,
                 name=load.name,
                 fingerprint=load.fingerprint,
                 query=QUERY_JSON.dump_json(self.request.query).decode(),

@@ -118,7 +118,7 @@ def apply_changes(
         asked: the series that `to_ask_for` named.
         rows: those of them that the cohort has.
         following: how removals are followed.
-        beside: as `Ledger.plan_cohort`.
+        beside: as `plan_cohort`.
         cursor: what covers the changes.
         now_s: seconds since the epoch.
 

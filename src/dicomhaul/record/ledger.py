@@ -5,40 +5,24 @@ filesystems, where its shared memory does not work (the caller says so). Every s
 """
 
 import json
-import os
 import sqlite3
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from importlib import resources
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from dicomhaul.errors import LedgerError
-from dicomhaul.land.folder import beside_folder
-from dicomhaul.model import End, Failure, Partial, Proof, Receipt, Routing, Series, Work
-from dicomhaul.plan.difference import Difference
-from dicomhaul.record.departing import (
-    Following,
-    drop_cohorts,
-    let_go,
-    note_former,
-    refuse_nothing,
-    same_question,
-    send_away,
-)
-from dicomhaul.record.incoming import Routes, load_incoming
+from dicomhaul.model import End, Partial, Proof, Receipt, Routing, Work
+from dicomhaul.record.departing import send_away
+from dicomhaul.record.incoming import Routes
 from dicomhaul.record.keys import pack_stem
-from dicomhaul.record.merge import merge_incoming, want
+from dicomhaul.record.opening import check_kind, connect, create, is_blank, keep_private, refuse_links
 from dicomhaul.record.outbox import Outbox, capture
 from dicomhaul.record.reader import LedgerReader, guard, work_from
 from dicomhaul.record.samples import Rhythm, beat
 from dicomhaul.record.states import Move
 
-_APPLICATION_ID: Final = 0x64686C31  # "dhl1"
-_VERSION: Final = 3
-_JOURNALS: Final = ("-wal", "-shm", "-journal")
 _CHECKED_BYTES: Final = 1 << 30  # ten million instances: in 3 s
 _CONTRADICTIONS: Final = (  # each finds a row where a table lacks what another one says it holds
     "PRAGMA foreign_key_check(member)",
@@ -52,13 +36,6 @@ _CONTRADICTIONS: Final = (  # each finds a row where a table lacks what another 
 _MEMBER: Final = "(SELECT 1 FROM member WHERE cohort_id = ? AND series_id = s.id)"
 _REROUTED: Final = 10_000  # series in memory at a time
 _UNDONE: Final = (("series_todo", 0), ("series_failed", 2))  # the index that finds the series in a state
-
-
-class PlannedCohort(NamedTuple):
-    """A cohort that was planned, and what that changed."""
-
-    cohort_id: int
-    difference: Difference
 
 
 class Ledger(LedgerReader):
@@ -84,29 +61,29 @@ class Ledger(LedgerReader):
             LedgerError: it is missing (`read_only`), damaged, not a ledger, or of another version.
         """
         try:
-            _refuse_links(path)
+            refuse_links(path)
             if read_only and not path.is_file():
                 raise LedgerError(f"there is no ledger at {path}; nothing was pulled here")
             if not read_only:
-                _keep_private(path)
+                keep_private(path)
         except OSError as error:
             raise LedgerError(f"the ledger {path} cannot be used: {error.strerror}") from error
         with guard(path):
-            db = _connect(path, read_only=read_only)
+            db = connect(path, read_only=read_only)
             try:
                 db.execute("PRAGMA temp_store=FILE")
                 db.execute("PRAGMA cache_size=-8192")
                 # A file of some bytes may be new, too: a process that died here had switched it to WAL and no more.
-                blank = not read_only and _is_blank(db)
+                blank = not read_only and is_blank(db)
                 if not blank:
-                    _check(db, path)  # before anything is written: it may be somebody else's
+                    check_kind(db, path)  # before anything is written: it may be somebody else's
                 if not read_only:
                     db.execute(f"PRAGMA journal_mode={'WAL' if wal else 'DELETE'}")
                     # EXTRA: a rollback journal that is gone stays gone, and with it what was committed.
                     db.execute(f"PRAGMA synchronous={'FULL' if wal else 'EXTRA'}")
                     db.execute("PRAGMA foreign_keys=OFF")  # kept by construction; checking costs a lookup a row
                 if blank:
-                    _create(db)
+                    create(db)
             except BaseException:
                 db.close()
                 raise
@@ -120,8 +97,8 @@ class Ledger(LedgerReader):
         """
         if not path.is_file():
             return False
-        with guard(path), closing(_connect(path, read_only=True)) as db:
-            return not _is_blank(db)
+        with guard(path), closing(connect(path, read_only=True)) as db:
+            return not is_blank(db)
 
     def close(self) -> None:
         """Close the file. A WAL is merged into it."""
@@ -206,100 +183,6 @@ class Ledger(LedgerReader):
         """Set a value of the table `meta`."""
         with guard(self.path):
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-
-    def plan_cohort(
-        self,
-        *,
-        name: str,
-        fingerprint: str,
-        query: str,
-        source: str,
-        profile: str | None = None,
-        planned_at: str,
-        layout: str,
-        searched: bool = False,
-        rows: Iterable[Series],
-        missing: Iterable[Failure] = (),
-        following: Following | None = None,
-        beside: str = beside_folder(""),
-    ) -> "PlannedCohort":
-        """Write a cohort and merge its series into those that are wanted here.
-
-        All in one transaction: a plan that is interrupted, or refused, leaves no trace. It takes the place of what
-        asked the same (query and source), whatever the fingerprint was. What then no cohort wants any more leaves,
-        where removals are followed; else what has landed of it stays, and is wanted no more.
-
-        Args:
-            name: of the cohort, for the reader.
-            fingerprint: tells this plan from another.
-            query: as JSON.
-            source: whom it was asked of.
-            profile: with which profile.
-            planned_at: when.
-            layout: of the destination.
-            searched: the rows are a server's answer of now, which may be another than last time.
-            rows: its series.
-            missing: what was named and nobody has; read after the rows.
-            following: how removals are followed; None: nothing is removed.
-            beside: the folder of ours, relative to the destination, below which new revisions land.
-
-        Raises SyncRefused where `following` would remove too much, or where nothing came at all.
-        """
-        with self.transaction():
-            db = self._db
-            same = same_question(db, query, source, following=following is not None)
-            note_former(db, same)
-            (alone,) = db.execute("SELECT NOT EXISTS (SELECT 1 FROM series)").fetchone()
-            cohort_id = self._take_place(same, fingerprint)
-            db.execute(
-                "UPDATE cohort SET name = ?, query = ?, source = ?, profile = ?, planned_at = ? WHERE id = ?",
-                (name, query, source, profile, planned_at, cohort_id),
-            )
-            db.execute("INSERT OR REPLACE INTO meta VALUES ('layout', ?)", (layout,))
-            load_incoming(db, rows)
-            (came,) = db.execute("SELECT EXISTS (SELECT 1 FROM incoming)").fetchone()
-            if following is not None and not came:
-                refuse_nothing(db, name)
-            # Only now: what is missing may become known while the rows come.
-            named = json.dumps([(each.study, each.series, each.sop, each.reason) for each in missing])
-            db.execute("UPDATE cohort SET missing = ? WHERE id = ?", (named, cohort_id))
-            by_stem = self.names_by_stem()
-            merged = merge_incoming(
-                db, searched=searched, following=following is not None, by_stem=by_stem, beside=beside
-            )
-            want(db, cohort_id, alone=bool(alone))
-            gone = let_go(db, following, by_stem=by_stem)
-        return PlannedCohort(cohort_id, merged._replace(withdrawn=gone.series))
-
-    def same_question(self, query: str, source: str) -> list[int]:
-        """Return the cohorts that asked the same (a query as JSON, a source), to who follows it, oldest first."""
-        with guard(self.path):
-            return same_question(self._db, query, source, following=True)
-
-    def refuse_nothing(self, name: str, query: str, source: str) -> None:
-        """Raise SyncRefused where something is here of a question to which the answer is nothing now."""
-        with guard(self.path):
-            note_former(self._db, same_question(self._db, query, source, following=True))
-            refuse_nothing(self._db, name)
-
-    def _take_place(self, same: list[int], fingerprint: str) -> int:
-        """Return the one row of a cohort whose question `same` have asked before; the others go."""
-        db = self._db
-        known = db.execute("SELECT id FROM cohort WHERE fingerprint = ?", (fingerprint,)).fetchone()
-        if known is not None:
-            cohort_id = int(known[0])
-        elif same:
-            cohort_id = same[0]
-            db.execute("UPDATE cohort SET fingerprint = ? WHERE id = ?", (fingerprint, cohort_id))
-        else:
-            row = db.execute(
-                "INSERT INTO cohort (name, fingerprint, query, source, planned_at, missing) "
-                "VALUES ('', ?, '{}', '', '', '[]')",
-                (fingerprint,),
-            )
-            cohort_id = int(row.lastrowid or 0)
-        drop_cohorts(db, [each for each in same if each != cohort_id])
-        return cohort_id
 
     def retry_failed(self, cohort_id: int) -> None:
         """FAILED becomes PLANNED again: every new run tries what an earlier one could not get."""
@@ -579,74 +462,3 @@ class Ledger(LedgerReader):
 
 def _is_among(names: list[str], chosen: Collection[str]) -> bool:
     return bool(names) and all(name in chosen for name in names)
-
-
-def attach_uri(path: Path) -> str:
-    """Return the name by which another connection attaches a ledger to read it. Raises LedgerError."""
-    _refuse_links(path)
-    return f"{path.absolute().as_uri()}?{_mode(path, read_only=True)}"
-
-
-def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?{_mode(path, read_only=read_only)}"
-    db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
-    db.execute(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
-    db.execute("PRAGMA trusted_schema=OFF")  # the file may be somebody else's, triggers and views included
-    return db
-
-
-def _is_blank(db: sqlite3.Connection) -> bool:
-    (application_id,) = db.execute("PRAGMA application_id").fetchone()
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    return not application_id and not tables
-
-
-def _refuse_links(path: Path) -> None:
-    """SQLite would follow a link and write where it leads, to its journals' end, too. Raises LedgerError."""
-    for each in (path, *(path.with_name(f"{path.name}{end}") for end in _JOURNALS)):
-        if each.is_symlink():
-            raise LedgerError(f"the ledger {path} cannot be used: {each.name} is a symbolic link")
-
-
-def _keep_private(path: Path) -> None:
-    """Make the file where there is none; it, and what a killed run left beside it, become private. Raises OSError."""
-    if os.name != "nt":
-        for journal in (path.with_name(f"{path.name}{end}") for end in _JOURNALS):
-            with suppress(FileNotFoundError, PermissionError):  # as below
-                journal.chmod(0o600)
-    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | getattr(os, "O_NONBLOCK", 0), 0o600)
-    try:
-        if os.name != "nt" and os.fstat(descriptor).st_mode & 0o077:
-            with suppress(PermissionError):  # it is not ours, or this filesystem knows no modes
-                os.fchmod(descriptor, 0o600)
-    finally:
-        os.close(descriptor)
-
-
-def _mode(path: Path, *, read_only: bool) -> str:
-    # Not plain `mode=ro`: what a killed run left half done could not be rolled back, and the file not be read.
-    if not read_only or os.access(path.parent, os.W_OK):
-        return "mode=rw"
-    journals = (path.with_name(f"{path.name}{end}") for end in ("-wal", "-journal"))
-    if any(journal.exists() and journal.stat().st_size for journal in journals):
-        raise LedgerError(f"a run that was killed left a journal beside {path}: reading it needs write access there")
-    return "mode=ro&immutable=1"
-
-
-def _create(db: sqlite3.Connection) -> None:
-    schema = (resources.files("dicomhaul.record") / "schema.sql").read_text(encoding="utf-8")
-    db.executescript(
-        f"BEGIN; {schema} INSERT INTO meta VALUES ('ledger_id', '{uuid.uuid4().hex}'); "  # noqa: S608 - our own words
-        f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_VERSION}; COMMIT;"
-    )
-
-
-def _check(db: sqlite3.Connection, path: Path) -> None:
-    if _is_blank(db):
-        raise LedgerError(f"the ledger {path} is empty; nothing was pulled here")
-    (application_id,) = db.execute("PRAGMA application_id").fetchone()
-    if application_id != _APPLICATION_ID:
-        raise LedgerError(f"{path} is not a ledger of dicomhaul")
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version != _VERSION:
-        raise LedgerError(f"{path} is a ledger of version {version}; this dicomhaul reads version {_VERSION}")

@@ -17,7 +17,8 @@ from dicomhaul.plan.estimate import Amount
 from dicomhaul.plan.removal import refusal
 from dicomhaul.record.departing import STANDING, Following, note_former, refuse_nothing, same_question
 from dicomhaul.record.incoming import judge_incoming, load_incoming
-from dicomhaul.record.ledger import Ledger, attach_uri
+from dicomhaul.record.ledger import Ledger
+from dicomhaul.record.opening import attach_uri
 from dicomhaul.record.reader import guard
 
 _UNKNOWN: Final = "NOT EXISTS (SELECT 1 FROM series s WHERE s.series = n.series AND s.study = n.study)"

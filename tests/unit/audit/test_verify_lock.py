@@ -14,6 +14,7 @@ from dicomhaul.errors import CohortError, ConfigError
 from dicomhaul.model import Check, Proof, Query, Receipt, Series, SeriesUID, Shard, SopUID, StudyUID
 from dicomhaul.plan.shard import shard_of
 from dicomhaul.record.ledger import Ledger
+from dicomhaul.record.planned import plan_cohort
 from dicomhaul.record.relock import header_after, lacks_digests, locked_row, new_header, write_lock_from_ledger
 
 REVISION = "0190bd21-75d4-4b5f-9e0c-0f1a2b3c4d5e"
@@ -44,7 +45,7 @@ def ledger(tmp_path: Path) -> Ledger:
     """Series 1 to 3 are complete with two instances each; of series 4 one has come, and 5 is one selected instance."""
     made = Ledger.open(tmp_path / "ledger.sqlite3")
     rows = [*map(series, range(1, 5)), series(5, selected=("1.2.5.1",))]
-    made.plan_cohort(name="n", fingerprint="f", query="{}", source="s", planned_at="", layout="x", rows=rows)
+    plan_cohort(made, name="n", fingerprint="f", query="{}", source="s", planned_at="", layout="x", rows=rows)
     ids = {row.series: row.series_id for row in made.iter_members()}
     with made.transaction():
         for number, instances in ((1, 2), (2, 2), (3, 2), (4, 1), (5, 1)):
@@ -197,8 +198,15 @@ def test_a_lock_without_its_end_proves_nothing(ledger: Ledger, tmp_path: Path) -
 
 def test_a_ledger_writes_the_lock_of_a_cohort(ledger: Ledger, tmp_path: Path) -> None:
     other = [replace_series(series(8))]
-    ledger.plan_cohort(
-        name="o", fingerprint="o", query='{"everything": true}', source="s", planned_at="", layout="x", rows=other
+    plan_cohort(
+        ledger,
+        name="o",
+        fingerprint="o",
+        query='{"everything": true}',
+        source="s",
+        planned_at="",
+        layout="x",
+        rows=other,
     )
     (cohort, _) = ledger.cohorts()
     path = tmp_path / "cohort.lock"

@@ -12,6 +12,7 @@ from dicomhaul.cohort.tables import Shelf
 from dicomhaul.errors import ConfigError, LedgerError
 from dicomhaul.model import Query, Receipt, Series, SeriesUID, SopUID, StudyUID
 from dicomhaul.record.ledger import Ledger
+from dicomhaul.record.planned import plan_cohort
 
 NC = "breast_cancer_screening_dbt"
 PET = "qin_pet_phantom"
@@ -36,7 +37,7 @@ def landed(dest: Path, rows: list[Series], *, instances: int = 2) -> Path:
     (dest / ".dicomhaul").mkdir(parents=True)
     ledger = Ledger.open(dest / ".dicomhaul" / "ledger.sqlite3")
     placed = [row._replace(folder=row.series) for row in rows]
-    ledger.plan_cohort(name="n", fingerprint="f", query="{}", source="idc", planned_at="", layout="x", rows=placed)
+    plan_cohort(ledger, name="n", fingerprint="f", query="{}", source="idc", planned_at="", layout="x", rows=placed)
     ids = [row.series_id for row in ledger.iter_members()]
     with ledger.transaction():
         for series_id in ids:

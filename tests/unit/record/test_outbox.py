@@ -12,6 +12,7 @@ import pytest
 from dicomhaul.errors import AuditError, LedgerError
 from dicomhaul.model import Receipt, SopUID
 from dicomhaul.record.ledger import Ledger
+from dicomhaul.record.planned import plan_cohort
 from dicomhaul.record.told import Comparison, open_told
 from dicomhaul.trail.proof import prove
 from support.made_up import made_up_rows
@@ -58,8 +59,8 @@ ledger.close()
 
 def planned(path: Path) -> Path:
     with closing(Ledger.open(path)) as ledger:
-        ledger.plan_cohort(
-            name="c", fingerprint="f", query="{}", source="s", planned_at="2026-01-01", layout="", rows=ROWS
+        plan_cohort(
+            ledger, name="c", fingerprint="f", query="{}", source="s", planned_at="2026-01-01", layout="", rows=ROWS
         )
     return path
 

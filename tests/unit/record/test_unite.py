@@ -20,6 +20,7 @@ from dicomhaul.model import Check, Failure, Partial, Proof, Query, Receipt, Rout
 from dicomhaul.plan.shard import shard_of
 from dicomhaul.record.absent import absent_shards
 from dicomhaul.record.ledger import Ledger
+from dicomhaul.record.planned import plan_cohort
 from dicomhaul.record.unite import Begun, Other, Taken, United, unite
 from support.fakes import series_row
 
@@ -42,7 +43,8 @@ def plan(
     layout: str = LAYOUT,
     mark: str | None = None,
 ) -> int:
-    return ledger.plan_cohort(
+    return plan_cohort(
+        ledger,
         name="nlst",
         fingerprint=mark or fingerprint(query, "idc", None),
         query=QUERY_JSON.dump_json(query).decode(),
