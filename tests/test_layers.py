@@ -76,7 +76,7 @@ HOMES: Final = {
     "jinja2": ("page",),
     "markupsafe": ("page",),
     "multidict": ("net.direct",),
-    "pandas": ("hauler", "report"),
+    "pandas": ("cohort.wanted", "report"),
     "platformdirs": ("cohort",),
     "prometheus_client": ("observe.metrics",),
     "psutil": ("record.place",),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dicomhaul.checking.check import Checked
     from dicomhaul.checking.compare import Mark, Marked
     from dicomhaul.citation.account import Account, cite
+    from dicomhaul.cohort.wanted import Cohort
     from dicomhaul.config.options import HaulOptions, SyncOptions
     from dicomhaul.config.rates import Timetable, parse_timetable
     from dicomhaul.config.source import Connection, Sources, SourceSpec, resolve_sources
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
         Tally,
     )
     from dicomhaul.forecasting import Measured
-    from dicomhaul.hauler import Cohort, Hauler, pull_sync
+    from dicomhaul.hauler import Hauler, pull_sync
     from dicomhaul.merging import Merged, merge
     from dicomhaul.model import Failure, Shard
     from dicomhaul.plan.estimate import Summary
@@ -88,6 +89,7 @@ _HOMES = {
     "dicomhaul.checking.check": ("Checked",),
     "dicomhaul.checking.compare": ("Mark", "Marked"),
     "dicomhaul.citation.account": ("Account", "cite"),
+    "dicomhaul.cohort.wanted": ("Cohort",),
     "dicomhaul.config.options": ("HaulOptions", "SyncOptions"),
     "dicomhaul.config.rates": ("Timetable", "parse_timetable"),
     "dicomhaul.config.source": ("Connection", "SourceSpec", "Sources", "resolve_sources"),
@@ -140,7 +142,7 @@ _HOMES = {
         "Tally",
     ),
     "dicomhaul.forecasting": ("Measured",),
-    "dicomhaul.hauler": ("Cohort", "Hauler", "pull_sync"),
+    "dicomhaul.hauler": ("Hauler", "pull_sync"),
     "dicomhaul.merging": ("Merged", "merge"),
     "dicomhaul.model": ("Failure", "Shard"),
     "dicomhaul.plan.estimate": ("Summary",),

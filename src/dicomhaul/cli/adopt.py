@@ -14,6 +14,7 @@ from dicomhaul.cli.harness import Stop, run_async
 from dicomhaul.cli.meaning import connection_from, options_from, query_from
 from dicomhaul.cli.output import emit_json, human_bytes, human_count, say
 from dicomhaul.cli.wiring import wire
+from dicomhaul.cohort.wanted import Cohort
 from dicomhaul.errors import ConfigError
 from dicomhaul.plan.shard import parse_shard
 
@@ -141,7 +142,6 @@ def adopt(
     options = options_from(tpslimit=tpslimit, layout=layout, name_by=name_by, state_dir=state_dir, audit_log=audit_log)
     part = None if shard is None else parse_shard(shard)
     from dicomhaul.adopting import Taking  # noqa: PLC0415 - the engine loads in 0.4 s, which --help need not wait for
-    from dicomhaul.hauler import Cohort  # noqa: PLC0415 - likewise
 
     hauler, watching = wire(
         source,

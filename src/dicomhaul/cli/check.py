@@ -14,6 +14,7 @@ from dicomhaul.cli.harness import Stop, run_async
 from dicomhaul.cli.meaning import connection_from, options_from, query_from
 from dicomhaul.cli.output import emit_json, human_count, say, tell
 from dicomhaul.cli.wiring import wire
+from dicomhaul.cohort.wanted import Cohort
 from dicomhaul.errors import ConfigError, NotWritable
 from dicomhaul.observe.wording import printable
 
@@ -118,7 +119,6 @@ def check(
         )
     elif idc_version is not None:
         raise ConfigError("--idc-version belongs to a cohort: name one, or leave it out")
-    from dicomhaul.hauler import Cohort  # noqa: PLC0415 - loads in 0.4 s, which --help need not wait for
 
     hauler, _ = wire(
         source,

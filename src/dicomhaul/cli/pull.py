@@ -5,6 +5,7 @@ from dicomhaul.cli.ending import finish
 from dicomhaul.cli.meaning import connection_from, options_from, query_from
 from dicomhaul.cli.watch import metrics_from
 from dicomhaul.cli.wiring import commands_from, wire
+from dicomhaul.cohort.wanted import Cohort
 from dicomhaul.plan.shard import parse_shard
 
 
@@ -119,7 +120,6 @@ def pull(
         lock=lock,
         accept_failures=accept_failures,
     )
-    from dicomhaul.hauler import Cohort  # noqa: PLC0415 - the engine loads in 0.4 s, which --help need not wait for
 
     hauler, watching = wire(
         source,

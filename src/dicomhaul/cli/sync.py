@@ -13,13 +13,14 @@ from dicomhaul.cli.meaning import connection_from, options_from, query_from
 from dicomhaul.cli.output import emit_json, human_bytes, human_count, say
 from dicomhaul.cli.watch import metrics_from
 from dicomhaul.cli.wiring import commands_from, wire
+from dicomhaul.cohort.wanted import Cohort
 from dicomhaul.config.rates import parse_duration_s
 from dicomhaul.plan.difference import REASONS, Action
 from dicomhaul.plan.removal import RemovalLimits
 
 if TYPE_CHECKING:
     from dicomhaul.config.options import SyncOptions
-    from dicomhaul.hauler import Cohort, Hauler
+    from dicomhaul.hauler import Hauler
     from dicomhaul.record.preview import Preview
 
 _SYNC = "Sync"
@@ -202,7 +203,6 @@ def sync(
         accept_failures=accept_failures,
     )
     from dicomhaul.config.options import SyncOptions  # noqa: PLC0415 - as the next
-    from dicomhaul.hauler import Cohort  # noqa: PLC0415 - the engine loads in 0.4 s, which --help need not wait for
 
     hauler, watching = wire(
         source,

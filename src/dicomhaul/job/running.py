@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from dicomhaul.cohort.wanted import Cohort
 from dicomhaul.errors import HaulError
 from dicomhaul.events import Event, Observer, Tally
-from dicomhaul.hauler import Cohort, Hauler
+from dicomhaul.hauler import Hauler
 from dicomhaul.job.model import Job
 from dicomhaul.net.clock import SystemClock
 from dicomhaul.observe.series_command import CommandLine, Counts, SeriesCommands
