@@ -35,9 +35,9 @@ CRAWLING = {
 }
 IN_SHORT = {
     "403 for one series": Case(Status(status=403), Asked(), "403", ALL, always=True),
-    "stall for ever before headers": SILENT["stall for ever before headers"],
-    "stall for ever at byte N": SILENT["stall for ever at byte N"],
-    "one byte a second": CRAWLING["one byte a second"],
+    "stall for ever before headers": Case(Stall(), Asked(), "has gone silent", ALL, always=True),
+    "stall for ever at byte N": Case(Stall(after_bytes=3_000), Asked(), "has gone silent", ALL, always=True),
+    "one byte a second": Case(Slow(), Asked(), "has gone silent", ALL, always=True),
 }
 PATIENCE = {
     "429 for ever, with seconds": Case(Status(status=429, retry_after_s=1), Asked(series=4), "429", ALL, always=True),
@@ -45,9 +45,8 @@ PATIENCE = {
 
 
 def test_what_is_refused_or_stops_coming_costs_no_other_series(tmp_path: Path) -> None:
-    """The rest of these faults, and each once, are `long`."""
-    profile = f"[limits]\nattempts = {TRIES}\nstall_timeout_s = 1.5\n"
-    pull_faulty(IN_SHORT, tmp_path, profile=profile).assert_as_expected()
+    """In short, with one attempt each: three that fail again are an outage to the breaker, which waits."""
+    pull_faulty(IN_SHORT, tmp_path, profile="[limits]\nattempts = 1\nstall_timeout_s = 1.5\n").assert_as_expected()
 
 
 @pytest.mark.long
