@@ -53,10 +53,10 @@ def test_a_pull_a_repair_and_a_failure_stand_in_the_log_and_it_is_sound(tmp_path
     assert (proof.code, proof.json["findings"], proof.json["ledger"]["different"]) == (0, [], 0), proof
 
 
-def test_a_sync_that_revises_and_withdraws_says_what_left_the_tree_and_no_patient(tmp_path: Path) -> None:
+def test_a_sync_that_revises_withdraws_and_files_elsewhere_says_so_and_no_patient(tmp_path: Path) -> None:
     kept, revised, withdrawn = (row._replace(patient="NEMO-4711") for row in idc_rows("idc-open-data", 3))
     other = revised._replace(revision=str(uuid5(NAMESPACE_OID, "other")), expected=2, size_bytes=4_000)
-    rows = {23: [kept, revised, withdrawn], 24: [kept, other]}
+    rows = {23: [kept, revised, withdrawn], 24: [kept._replace(collection="renamed_collection"), other]}
     releases = {number: write_release(tmp_path, number, each) for number, each in rows.items()}
     holdings = synthetic_holdings([*rows[23], other], max_instance_bytes=3_000)
     dest, log = tmp_path / "dest", tmp_path / "audit.log"
@@ -71,6 +71,7 @@ def test_a_sync_that_revises_and_withdraws_says_what_left_the_tree_and_no_patien
     assert sorted(sop for _, sop in removed) == sorted(trash)
     assert {series for series, _ in removed} == {revised.series, withdrawn.series}
     assert {(entry["series"], entry["sop"]) for entry in told(log, "released")} == removed
+    assert [entry["series"] for entry in told(log, "series moved")] == [kept.series]
     proof = run_command("audit", "verify", log, "--dest", dest, "--json")
     assert (proof.code, proof.json["findings"], proof.json["ledger"]["different"]) == (0, [], 0), proof
     assert "NEMO-4711" not in log.read_text()
