@@ -64,7 +64,7 @@ ROOMS: Final = (
 HOMES: Final = {
     "aiofiles": ("origin",),
     "aiohappyeyeballs": ("net.dial",),
-    "aiohttp": ("net.session", "net.foreign", "origin", "daemon"),
+    "aiohttp": ("net.connecting", "net.foreign", "net.response", "net.session", "origin", "daemon"),
     "azure": ("net.auth.azure",),
     "croniter": ("job.schedule",),
     "defusedxml": ("wire.listing",),

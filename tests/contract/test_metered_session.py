@@ -10,10 +10,11 @@ import pytest
 from dicomhaul.errors import QuotaExhausted, Unsupported
 from dicomhaul.events import Event, Noticed, Tally
 from dicomhaul.net.auth.fixed import BasicCredentials, NoCredentials
+from dicomhaul.net.connecting import open_session
 from dicomhaul.net.endpoint import Endpoint
 from dicomhaul.net.host import Host, open_host
 from dicomhaul.net.line import Line
-from dicomhaul.net.session import Session, open_session
+from dicomhaul.net.session import Session
 from dicomhaul.profile import Limits, Profile, built_in
 from support.clock import FakeClock
 from support.loopback import Asked, Reply, ok, open_loopback

@@ -30,9 +30,10 @@ from dicomhaul.errors import (
 )
 from dicomhaul.events import Tally
 from dicomhaul.net.auth.fixed import BasicCredentials, NoCredentials
+from dicomhaul.net.connecting import open_session
 from dicomhaul.net.endpoint import Endpoint
 from dicomhaul.net.proxy import Proxies
-from dicomhaul.net.session import Session, open_session
+from dicomhaul.net.session import Session
 from dicomhaul.ports import Credentials
 from dicomhaul.profile import Limits, Profile
 from support.clock import FakeClock

@@ -15,8 +15,9 @@ import trustme
 
 from dicomhaul.errors import ConfigError, Disconnected, RetryableError, SourceDown, Truncated, Unsupported
 from dicomhaul.net.auth.fixed import BasicCredentials, NoCredentials
+from dicomhaul.net.connecting import open_session
 from dicomhaul.net.endpoint import Endpoint
-from dicomhaul.net.session import Session, open_session
+from dicomhaul.net.session import Session
 from dicomhaul.profile import Limits, Profile
 from support.clock import FakeClock
 from support.loopback import Asked, Reply, ok, open_loopback

@@ -11,7 +11,7 @@ from dicomhaul.cohort.search_keys import Key, Level, parameters, select
 from dicomhaul.errors import CohortError, Forbidden, HaulError, NotDicom, RefusedError, Unsupported
 from dicomhaul.model import is_identifier
 from dicomhaul.net.host import Host
-from dicomhaul.net.session import JSON_LIMIT_BYTES
+from dicomhaul.net.response import JSON_LIMIT_BYTES
 from dicomhaul.profile import Profile
 from dicomhaul.wire.dicom_json import SERIES_UID, SOP_UID, STUDY_UID, Attributes, first_string, parse_answer
 

@@ -13,8 +13,10 @@ import anyio
 
 from dicomhaul.doctor.budget import Budget
 from dicomhaul.errors import HaulError, NotDicom, TimedOut, TransferError
+from dicomhaul.net.connecting import open_session
 from dicomhaul.net.endpoint import Endpoint
-from dicomhaul.net.session import Response, Session, open_session
+from dicomhaul.net.response import Response
+from dicomhaul.net.session import Session
 from dicomhaul.ports import Clock, Credentials
 from dicomhaul.wire.dicom_json import Attributes, parse_answer
 

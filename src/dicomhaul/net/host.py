@@ -15,13 +15,14 @@ import anyio
 
 from dicomhaul.errors import DamagedError, HaulError, ServerFailed, Throttled, TimedOut, TransferError
 from dicomhaul.events import Noticed, Observer, Retrying, Tally
+from dicomhaul.net.connecting import open_session
 from dicomhaul.net.endpoint import Endpoint, fingerprint_of
 from dicomhaul.net.gate import Gate
 from dicomhaul.net.line import Line
 from dicomhaul.net.pace import Pace
 from dicomhaul.net.quota import USAGE_BYTES, Quota, Read, Ticket, Usage, parse_usage
 from dicomhaul.net.retry import Failures, Retry
-from dicomhaul.net.session import Session, open_session
+from dicomhaul.net.session import Session
 from dicomhaul.ports import Clock, Credentials
 from dicomhaul.profile import Profile
 

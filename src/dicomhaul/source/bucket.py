@@ -17,7 +17,7 @@ from typing import Final
 from dicomhaul.errors import DamagedError, NotDicom, NotFound, Truncated, Unsupported
 from dicomhaul.model import Identity, ObjectRef, Partial, is_identifier
 from dicomhaul.net.host import Host
-from dicomhaul.net.session import Response
+from dicomhaul.net.response import Response
 from dicomhaul.ports import SMALL_BYTES, Sink
 from dicomhaul.profile import Profile
 from dicomhaul.source.claims import check_answer, read_range, stated_of, too_long, too_short

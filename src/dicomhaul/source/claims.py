@@ -5,7 +5,7 @@ from typing import Final
 
 from dicomhaul.errors import DamagedError, NotFound, Truncated, Unsupported
 from dicomhaul.model import Check, ObjectRef, Stated
-from dicomhaul.net.session import Response
+from dicomhaul.net.response import Response
 from dicomhaul.wire.digests import is_encoded, stated_digest
 
 _RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)\Z")

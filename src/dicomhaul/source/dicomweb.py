@@ -6,7 +6,7 @@ from dicomhaul.cohort.search import search_instances
 from dicomhaul.errors import DamagedError, NotDicom, NotFound, ServerFailed, TransferError, Unsupported
 from dicomhaul.model import InstanceRef, Job
 from dicomhaul.net.host import Host
-from dicomhaul.net.session import Response
+from dicomhaul.net.response import Response
 from dicomhaul.ports import Sink
 from dicomhaul.profile import Profile
 from dicomhaul.source.receive import Receiver

@@ -19,7 +19,7 @@ from typing import Final
 from dicomhaul.errors import DamagedError, RetryableError, SourceError, TransferError, Truncated, Unsupported
 from dicomhaul.model import ObjectRef, Partial, Stated
 from dicomhaul.net.host import Host
-from dicomhaul.net.session import Response
+from dicomhaul.net.response import Response
 from dicomhaul.ports import Sink
 from dicomhaul.source.claims import changed, check_answer, read_range, stated_of, too_long, too_short
 from dicomhaul.source.receive import Receiver
