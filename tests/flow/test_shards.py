@@ -1,5 +1,6 @@
 """Shards: several jobs fill one destination at the same time, or one each, and become one whole."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,24 +24,34 @@ def catalog() -> Catalog:
     return made_up_catalog(*SIZES)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def origin(catalog: Catalog) -> Iterator[Origin]:
     with origin_thread(catalog) as serving:
         yield serving
 
 
-@pytest.fixture
-def words(tmp_path: Path, origin: Origin) -> list[Word]:
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory, origin: Origin) -> list[Word]:
     """A cohort that needs no search: nothing is asked once it is planned."""
-    manifest = tmp_path / "list.csv"
+    manifest = tmp_path_factory.mktemp("cohort") / "list.csv"
     manifest.write_text(manifest_of(made_up_rows(*SIZES)))
     return [manifest, "--source", origin.url, "--json"]
 
 
-def pull_shards(words: list[Word], *dests: Path) -> None:
-    for number, dest in enumerate(dests, 1):
-        done = run_command("pull", *words, "--shard", f"{number}/{len(dests)}", "-o", dest)
+@pytest.fixture(scope="module")
+def pulled(tmp_path_factory: pytest.TempPathFactory, words: list[Word]) -> Path:
+    """`a`, `b`, `c`: a destination for each of three shards."""
+    folder = tmp_path_factory.mktemp("pulled")
+    for number, name in enumerate("abc", 1):
+        done = run_command("pull", *words, "--shard", f"{number}/3", "-o", folder / name)
         assert (done.code, done.json["state"]) == (0, "complete")
+    return folder
+
+
+@pytest.fixture
+def parts(pulled: Path, tmp_path: Path) -> list[Path]:
+    """A destination for each of three shards, the test's own."""
+    return [Path(shutil.copytree(pulled / name, tmp_path / name)) for name in "abc"]
 
 
 def test_two_jobs_fill_one_destination_at_the_same_time(
@@ -77,9 +88,8 @@ def test_two_jobs_fill_one_destination_at_the_same_time(
     assert run_command("verify", dest, "--json").code == 0
 
 
-def test_what_is_not_merged_is_not_taken_for_the_whole(words: list[Word], tmp_path: Path) -> None:
-    dest = tmp_path / "d"
-    assert run_command("pull", *words, "--shard", "1/3", "-o", dest).code == 0
+def test_what_is_not_merged_is_not_taken_for_the_whole(words: list[Word], parts: list[Path]) -> None:
+    dest = parts[0]
     for refused in (
         ["pull", *words, "-o", dest],
         ["plan", *words, "-o", dest],
@@ -111,10 +121,9 @@ def test_what_is_not_merged_is_not_taken_for_the_whole(words: list[Word], tmp_pa
     assert (mixed.code, "as a whole" in mixed.complaint) == (2, True)
 
 
-def test_what_lacks_a_shard_becomes_no_whole(words: list[Word], catalog: Catalog, tmp_path: Path) -> None:
-    dest = tmp_path / "d"
-    for shard in ("1/3", "2/3"):
-        assert run_command("pull", *words, "--shard", shard, "-o", dest).code == 0
+def test_what_lacks_a_shard_becomes_no_whole(words: list[Word], catalog: Catalog, parts: list[Path]) -> None:
+    dest = parts[0]
+    assert run_command("pull", *words, "--shard", "2/3", "-o", dest).code == 0
     before = sorted(dest.rglob("*"))
     refused = run_command("merge", dest)
     assert (refused.code, "lacks shard 3/3 of " in refused.complaint, "-o OUT" in refused.complaint) == (2, True, True)
@@ -141,10 +150,9 @@ def test_none_of_the_shards_was_planned(tmp_path: Path) -> None:
 
 
 def test_another_destination_waits_for_the_shards_that_it_lacks(
-    words: list[Word], catalog: Catalog, tmp_path: Path
+    parts: list[Path], catalog: Catalog, tmp_path: Path
 ) -> None:
-    parts, out = [tmp_path / "a", tmp_path / "b", tmp_path / "c"], tmp_path / "out"
-    pull_shards(words, *parts)
+    out = tmp_path / "out"
     merged = run_command("merge", *parts[:2], "-o", out, "--json")
     assert (merged.code, merged.json["state"], merged.json["shards_absent"]) == (4, "paused", ["3/3"])
     assert "shard 3/3 of " in merged.json["reason"]
@@ -162,9 +170,10 @@ def test_another_destination_waits_for_the_shards_that_it_lacks(
     assert_recorded(out, expected_tree(catalog))
 
 
-def test_what_lacks_a_shard_is_made_whole_by_the_query_itself(words: list[Word], tmp_path: Path) -> None:
-    dest, out = tmp_path / "d", tmp_path / "out"
-    assert run_command("pull", *words, "--shard", "1/3", "-o", dest).code == 0
+def test_what_lacks_a_shard_is_made_whole_by_the_query_itself(
+    words: list[Word], parts: list[Path], tmp_path: Path
+) -> None:
+    dest, out = parts[0], tmp_path / "out"
     assert run_command("merge", dest, "-o", out).code == 4
     rest = run_command("pull", *words, "-o", out)
     assert (rest.code, rest.json["instances_present"]) == (0, sum(SIZES))
@@ -181,9 +190,10 @@ def test_shards_without_a_series_are_there_too(words: list[Word], tmp_path: Path
     assert run_command("merge", dest, "--json").json["series_complete"] == len(some)
 
 
-def test_a_destination_for_each_shard(words: list[Word], origin: Origin, catalog: Catalog, tmp_path: Path) -> None:
-    parts, out = [tmp_path / "a", tmp_path / "b", tmp_path / "c"], tmp_path / "out"
-    pull_shards(words, *parts)
+def test_a_destination_for_each_shard(
+    words: list[Word], origin: Origin, parts: list[Path], catalog: Catalog, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
     before = [read_tree(part) for part in parts]
     merged = run_command("merge", *parts, "-o", out, "--json")
     assert (merged.code, merged.json["instances_linked"], merged.json["instances_copied"]) == (0, sum(SIZES), 0)
