@@ -160,3 +160,33 @@ def test_what_another_cohort_wants_stays(years: Years, tmp_path: Path) -> None:
     ended = years.command(24, "sync", *ALL, "-o", dest)
     assert (ended.code, ended.json["series_withdrawn"]) == (0, 0)
     assert read_tree(dest) == {**years.tree(24), **idc_tree(years.holdings, [gone])}
+
+
+def test_a_series_that_is_named_and_withdrawn_leaves_and_no_table_is_fetched_to_know_it(
+    years: Years, tmp_path: Path
+) -> None:
+    dest, known = tmp_path / "mirror", tmp_path / "known.txt"
+    kept, gone = years.rows[23][0], years.rows[23][3]
+    release = write_release(tmp_path, 24, years.rows[24], former=[gone])
+    named: tuple[Word, ...] = (
+        "sync",
+        kept.series,
+        gone.series,
+        "--source",
+        years.source,
+        "-o",
+        dest,
+        *FREELY,
+        "--json",
+    )
+    assert run_command(*named, environ=years.releases[23].environ).code == 0
+    offline = {**release.environ, "https_proxy": "http://127.0.0.1:9"}
+    ended = run_command(*named, environ=offline)
+    assert (ended.code, ended.json["series_withdrawn"]) == (3, 1)
+    assert [(failure["series"], failure["reason"]) for failure in ended.json["failures"]] == [
+        (gone.series, "the index of IDC v24 does not have it")
+    ]
+    assert read_tree(dest) == idc_tree(years.holdings, [kept])
+    known.write_text(f"{gone.series}\tdoes not have it\n")
+    accepted = run_command(*named, "--accept-failures", known, environ=offline)
+    assert (accepted.code, accepted.json["state"]) == (0, "complete")

@@ -31,6 +31,11 @@ _COLUMNS = {
 }
 
 
+_FORMER = (
+    "StudyInstanceUID, SeriesInstanceUID, crdc_series_uuid, collection_id, aws_bucket, min_idc_version, max_idc_version"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Release:
     """A release, installed in `folder`."""
@@ -49,8 +54,8 @@ class Release:
         patch.setenv("PYTHONPATH", self.environ["PYTHONPATH"])
 
 
-def write_release(folder: Path, number: int, rows: Sequence[Series]) -> Release:
-    """Write a release that has these series, and none of an earlier one."""
+def write_release(folder: Path, number: int, rows: Sequence[Series], former: Sequence[Series] = ()) -> Release:
+    """Write a release that has these series, and knows of `former` ones that the one before had."""
     place = folder / f"release-{number}"
     package = place / "idc_index_data"
     package.mkdir(parents=True)
@@ -68,7 +73,11 @@ def write_release(folder: Path, number: int, rows: Sequence[Series]) -> Release:
             values += [(row.size_bytes or 0) / 1e6, f"s3://{row.bucket}/{row.revision}/*", 1, number]
             db.execute(f"INSERT INTO fresh ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", values)
         db.execute(f"COPY fresh TO '{index}'")
-        db.execute(f"COPY (SELECT * FROM '{shelf.bundled['prior_versions_index']}' LIMIT 0) TO '{prior}'")
+        db.execute(f"CREATE TABLE former AS SELECT * FROM '{shelf.bundled['prior_versions_index']}' LIMIT 0")
+        for row in former:
+            values = [row.study, row.series, row.revision, row.collection, row.bucket, 1, number - 1]
+            db.execute(f"INSERT INTO former ({_FORMER}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        db.execute(f"COPY former TO '{prior}'")
     (package / "__init__.py").write_text(_INIT.format(version=version, tables=tables), encoding="utf-8")
     dist = place / f"idc_index_data-{version}.dist-info"
     dist.mkdir()
