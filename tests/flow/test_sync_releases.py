@@ -1,5 +1,6 @@
 """A mirror follows IDC's releases: each time it is what a fresh pull would have brought."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,14 @@ ALL: tuple[Word, ...] = ("--all",)
 FREELY: tuple[Word, ...] = ("--max-delete-fraction", "1")
 
 
+@pytest.fixture(scope="module")
+def first(years: Years, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mirror of the first release. Tests work on copies."""
+    dest = tmp_path_factory.mktemp("first") / "mirror"
+    assert years.command(23, "sync", *ALL, "-o", dest).code == 0
+    return dest
+
+
 def test_each_time_it_is_what_a_fresh_pull_brings(years: Years, tmp_path: Path) -> None:
     dest = tmp_path / "mirror"
     seen: list[tuple[int, ...]] = []
@@ -85,13 +94,13 @@ def test_each_time_it_is_what_a_fresh_pull_brings(years: Years, tmp_path: Path) 
     assert (verified.code, verified.json["foreign"]) == (0, [])
 
 
-def test_it_says_what_it_would_do_and_does_nothing(years: Years, tmp_path: Path) -> None:
+def test_it_says_what_it_would_do_and_does_nothing(years: Years, first: Path, tmp_path: Path) -> None:
     dest = tmp_path / "mirror"
     nothing = years.command(23, "sync", *ALL, "-o", dest, "--dry-run")
     assert nothing.code == 0
     assert {name: amount["series"] for name, amount in nothing.json["totals"].items()} == {"add": 4}
     assert not dest.exists()
-    assert years.command(23, "sync", *ALL, "-o", dest).code == 0
+    shutil.copytree(first, dest)
     before = {path: path.read_bytes() for path in dest.rglob("*") if path.is_file()}
     ended = years.command(24, "sync", *ALL, "-o", dest, "--dry-run")
     assert ended.code == 0
@@ -109,9 +118,9 @@ def test_it_says_what_it_would_do_and_does_nothing(years: Years, tmp_path: Path)
     assert moved == [years.rows[25][0].series]
 
 
-def test_what_would_remove_too_much_changes_nothing(years: Years, tmp_path: Path) -> None:
+def test_what_would_remove_too_much_changes_nothing(years: Years, first: Path, tmp_path: Path) -> None:
     dest = tmp_path / "mirror"
-    assert years.command(23, "sync", *ALL, "-o", dest).code == 0
+    shutil.copytree(first, dest)
     gone = years.rows[23][3].expected or 0
     for words in ((), ("--max-delete", str(gone - 1))):
         refused = years.command(24, "sync", *ALL, "-o", dest, *words)
@@ -130,9 +139,9 @@ def test_what_would_remove_too_much_changes_nothing(years: Years, tmp_path: Path
     assert allowed.json["bytes_removed"] == sum(map(len, left.values()))
 
 
-def test_what_is_withdrawn_may_stay(years: Years, tmp_path: Path) -> None:
+def test_what_is_withdrawn_may_stay(years: Years, first: Path, tmp_path: Path) -> None:
     dest = tmp_path / "mirror"
-    assert years.command(23, "sync", *ALL, "-o", dest).code == 0
+    shutil.copytree(first, dest)
     kept = years.command(24, "sync", *ALL, "-o", dest, "--keep-withdrawn")
     assert (kept.code, kept.json["series_planned"], kept.json["series_withdrawn"]) == (0, 4, 0)
     both = {**years.tree(24), **idc_tree(years.holdings, years.rows[23][3:])}
@@ -153,9 +162,9 @@ def test_what_is_withdrawn_may_stay(years: Years, tmp_path: Path) -> None:
     assert read_tree(dest) == years.tree(24)
 
 
-def test_what_another_cohort_wants_stays(years: Years, tmp_path: Path) -> None:
+def test_what_another_cohort_wants_stays(years: Years, first: Path, tmp_path: Path) -> None:
     dest, gone = tmp_path / "mirror", years.rows[23][3]
-    assert years.command(23, "sync", *ALL, "-o", dest).code == 0
+    shutil.copytree(first, dest)
     assert years.command(23, "pull", "--series", gone.series, "-o", dest).code == 0
     ended = years.command(24, "sync", *ALL, "-o", dest)
     assert (ended.code, ended.json["series_withdrawn"]) == (0, 0)
