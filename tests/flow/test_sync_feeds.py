@@ -88,6 +88,15 @@ def mirror(
         yield Mirror(commands, archive, origin, dest=dest, profile=kind.partition("-")[0])
 
 
+@contextmanager
+def silent(archive: LivingArchive) -> Iterator[None]:
+    """Meanwhile every search finds nothing, and the feed goes on."""
+    there = dict(archive._studies)
+    archive._studies.clear()
+    yield
+    archive._studies.update(there)
+
+
 ALL_KINDS = pytest.mark.parametrize("kind", ["azure-1", "azure-2"])
 
 
@@ -203,6 +212,40 @@ def test_a_feed_that_fails_ends_the_sync_and_moves_nothing(commands: QuickComman
         ended = it.sync()
         assert ended.code == 1, ended.stderr
         assert len(read_tree(tmp_path)) == 24
+
+
+@pytest.mark.parametrize("kind", ["azure-2", "generic"])
+def test_a_night_on_which_every_search_is_empty_is_no_success_and_skips_nothing(
+    commands: QuickCommands, tmp_path: Path, kind: str
+) -> None:
+    with mirror(commands, tmp_path, kind=kind) as it:
+        days = ("--look-back", "36500")
+        assert it.sync(*days).code == 0
+        before = read_tree(tmp_path)
+        it.archive.store("1.2.9", "1.2.9.0", 1)
+        with silent(it.archive):
+            for _ in range(2):
+                ended = it.sync(*days)
+                assert (ended.code, ended.json["error"]) == (1, "SyncRefused"), ended.stderr
+                assert "never obeyed" in ended.complaint
+                assert read_tree(tmp_path) == before
+        ended = it.sync(*days)
+        assert (ended.code, ended.json["series_added"]) == (0, 1), ended.stderr
+        it.assert_equal()
+
+
+def test_what_a_feed_tells_of_a_cohort_that_does_not_want_it_stops_nothing(
+    commands: QuickCommands, tmp_path: Path
+) -> None:
+    with mirror(commands, tmp_path) as it:
+        only_ct = ("--modality", "CT")
+        assert it.sync(*only_ct).code == 0
+        before = read_tree(tmp_path)
+        it.archive.store("1.2.9", "1.2.9.0", 1, modality="MR")
+        ended = it.sync(*only_ct)
+        assert ended.code == 0, ended.stderr
+        assert read_tree(tmp_path) == before
+        assert it.sync(*only_ct).json["requests"] <= 2  # the feed went on
 
 
 def test_everything_is_compared_when_that_is_due(commands: QuickCommands, tmp_path: Path) -> None:

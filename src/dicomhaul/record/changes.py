@@ -79,6 +79,18 @@ def cursor_name(feed: str, fingerprint: str) -> str:
     return f"{feed} cohort {fingerprint[:MARK_CHARS]}"
 
 
+def holds(ledger: Ledger, cohort_id: int) -> bool:
+    """Say whether any instance of a cohort has landed."""
+    db = ledger._db  # noqa: SLF001 - as above
+    with guard(ledger.path):
+        (found,) = db.execute(
+            "SELECT EXISTS (SELECT 1 FROM member m CROSS JOIN instance i ON i.series_id = m.series_id AND i.state = 1 "
+            "WHERE m.cohort_id = ?)",
+            (cohort_id,),
+        ).fetchone()
+    return bool(found)
+
+
 def to_ask_for(ledger: Ledger, cohort_id: int, words: Mapping[Instance, Change], *, keep: bool) -> list[Name]:
     """Return the series that nobody here can tell whether the cohort has: new ones, and those of which nothing is left.
 

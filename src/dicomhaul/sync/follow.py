@@ -7,12 +7,16 @@ read the feed from the cursor on, window by window                              
 
 A server without a feed is searched for recent studies instead, which adds and never removes.
 
+A search that finds none of what a feed says has come, or nothing recent, may be that of a sick server: where the cohort
+as a whole is empty too, and something of it is here, everything is compared, which refuses such an answer.
+
 Compared as a whole is what was never compared, what was compared longer ago than --reconcile, and what cannot be
 followed: what is named by UIDs or a manifest, and a source whose feed refuses us, which is said. The feed's position is
 taken before the comparison, so what changes meanwhile is told afterwards.
 """
 
 import json
+from collections.abc import Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,7 +32,7 @@ from dicomhaul.feed.window import WARNING, narrowed
 from dicomhaul.land.folder import beside_folder
 from dicomhaul.land.layout import parse_layout
 from dicomhaul.model import Query, Series
-from dicomhaul.plan.changes import last_words
+from dicomhaul.plan.changes import Change, Instance, last_words
 from dicomhaul.plan.difference import Difference
 from dicomhaul.planner.routing import Router
 from dicomhaul.planner.server import of_shard, placed
@@ -38,6 +42,7 @@ from dicomhaul.record.changes import (
     add_found,
     apply_changes,
     cursor_name,
+    holds,
     note_cursor,
     read_cursor,
     to_ask_for,
@@ -123,6 +128,7 @@ class Follower:
         self._begun: str | None = None
         self._refused = False
         self._warned = False
+        self._lists = False
         self.difference = Difference()
 
     async def follow(self) -> int | None:
@@ -139,16 +145,15 @@ class Follower:
         if position is None or self._is_due(position):
             return None
         if not has_feed(self._spec):
-            await self._search_recent(cohort_id, position)
-            return cohort_id
+            return cohort_id if await self._search_recent(cohort_id, position) else None
         if position.at is None:
             return None
         try:
-            await self._read(cohort_id, position, position.at)
+            followed = await self._read(cohort_id, position, position.at)
         except RefusedError as error:
             self._tell_refused(error)
             return None
-        return cohort_id
+        return cohort_id if followed else None
 
     async def begin(self) -> None:
         """Take the feed's position, before everything is compared."""
@@ -189,7 +194,8 @@ class Follower:
     async def _host(self) -> "Host":
         return await self._world.open_host(self._spec)
 
-    async def _read(self, cohort_id: int, position: Position, at: str) -> None:
+    async def _read(self, cohort_id: int, position: Position, at: str) -> bool:
+        """Follow the feed to its end; False: what it says has come cannot be asked for, see `_is_silent`."""
         ledger = self._at.ledger
         following = Following(self._sync.removal, self._sync.keep_withdrawn)
         async with aclosing((await self._feed()).read(at)) as windows:
@@ -197,6 +203,8 @@ class Follower:
                 words = last_words(window.changes)
                 asked = to_ask_for(ledger, cohort_id, words, keep=self._sync.keep_withdrawn)
                 rows = await self._found_among(asked)
+                if not rows and _has_come(words, asked) and await self._is_silent(cohort_id):
+                    return False
                 applied = apply_changes(
                     ledger,
                     cohort_id,
@@ -209,6 +217,15 @@ class Follower:
                     now_s=self._world.clock.now(),
                 )
                 self._add(applied.difference)
+        return True
+
+    async def _is_silent(self, cohort_id: int) -> bool:
+        """Whether the source lists nothing at all of a cohort of which something is here."""
+        if self._lists or not holds(self._at.ledger, cohort_id):
+            return False
+        rows = [row async for row in self._search(replace(self._query, limit_series=1, shard=None))]
+        self._lists = bool(rows)
+        return not rows
 
     async def _found_among(self, names: list[Name]) -> list[Series]:
         """Ask which of these series the cohort has: its own search, narrowed to them."""
@@ -234,15 +251,19 @@ class Follower:
                 for row in placed(self._layout, of_shard(query, batch)):
                     yield row._replace(routing=router.routing(row))
 
-    async def _search_recent(self, cohort_id: int, position: Position) -> None:
+    async def _search_recent(self, cohort_id: int, position: Position) -> bool:
+        """Add what is recent; False: it cannot be asked for, see `_is_silent`."""
         self._warn()
         today = datetime.fromtimestamp(self._world.clock.now(), UTC).date()
         query = narrowed(self._query, today, self._sync.lookback_days)
         rows = [] if query is None else [row async for row in self._search(query)]
+        if query is not None and not rows and await self._is_silent(cohort_id):
+            return False
         if rows:
             found = add_found(self._at.ledger, cohort_id, rows, following_removals=True, beside=self._beside)
             self._add(found)
         self._move(self._position(position.compared_s, None))
+        return True
 
     @property
     def _beside(self) -> str:
@@ -265,3 +286,9 @@ class Follower:
         if not self._refused:
             self._refused = True
             self._world.observer(Noticed(f"{error}; everything is compared instead"))
+
+
+def _has_come(words: Mapping[Instance, Change], asked: Collection[Name]) -> bool:
+    """Whether something of these series is there now, as the feed says."""
+    names = set(asked)
+    return any((at.study, at.series) in names and word.standing == "current" for at, word in words.items())
