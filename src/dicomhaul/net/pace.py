@@ -20,6 +20,7 @@ Requests that began before a refusal do not count as another one: sixteen that a
 """
 
 import math
+from dataclasses import dataclass
 from typing import Final
 
 CREDIT_S: Final = 0.05  # how much lateness of the event loop is made up for by asking sooner the next time
@@ -34,6 +35,24 @@ _SLOWEST_PER_S: Final = 1.0  # slower than this is the work of pauses
 _REFILL_S: Final = 1.0  # a bucket rarely holds more than the tokens of one second
 _SHORT_S: Final = 0.2  # what took no longer says nothing about a rate
 _BISECTIONS: Final = 50
+
+
+@dataclass(slots=True)
+class _Window:
+    """A time in which the host was asked and refused nothing, and what it gave in it.
+
+    Attributes:
+        since: when it began; later by as much as nobody wanted anything.
+        per_s: requests that could begin each second then; 0.0: as many as liked.
+        refilled_s: seconds in which the bucket filled and nobody asked, none of them counted as more than a second.
+        fills: times that it may have been full.
+    """
+
+    since: float
+    per_s: float
+    refilled_s: float
+    fills: int = 1
+    given: int = 0
 
 
 class Pace:
@@ -57,10 +76,9 @@ class Pace:
         self._burst = 0.0
         self._refusals = 0
         self._has_learned = False
-        # What is being measured, since the host was asked again after the latest refusal.
-        self._since: float | None = None
-        self._given = 0
-        self._refilled_s = 0.0
+        # What is being measured: since the host was asked again after the latest refusal, and since nobody asked last.
+        self._whole: _Window | None = None
+        self._latest: _Window | None = None
 
     @property
     def at_once(self) -> int:
@@ -76,7 +94,7 @@ class Pace:
         """How many may begin each second at this moment; None: as many as like."""
         if self._learned_per_s is None:
             return self._most_per_s
-        since = 0.0 if self._since is None else now - self._since
+        since = 0.0 if self._whole is None else now - self._whole.since
         exponent = min(self._growth * since + _CUBE * (since / _CUBE_S) ** 3, _LARGEST_GROWTH)
         rate = self._learned_per_s * math.exp(exponent)
         return rate if self._most_per_s is None else min(rate, self._most_per_s)
@@ -88,24 +106,26 @@ class Pace:
     def began(self, now: float) -> None:
         """A request begins."""
         credit_s = CREDIT_S
-        if self._since is None:
-            self._measure(now, refilled_s=now - self._cut_at)
+        if self._whole is None or self._latest is None:
+            refilled_s = min(now - self._cut_at, _REFILL_S)
+            self._whole = _Window(now, self._learned_per_s or 0.0, refilled_s)
+            self._latest = _Window(now, self._learned_per_s or 0.0, refilled_s)
+            if self._learned_per_s is not None:
+                self._next_at = now
         elif self._learned_per_s is not None and now - self._next_at > _REFILL_S:  # nobody wanted anything meanwhile
-            self._measure(now, refilled_s=_REFILL_S)
-        self._given += 1
+            self._whole.since += now - self._next_at
+            self._whole.refilled_s += _REFILL_S
+            self._whole.fills += 1
+            self._latest = _Window(now, self.per_s(now) or 0.0, _REFILL_S)
+            self._next_at = now
+        self._whole.given += 1
+        self._latest.given += 1
         rate = self.per_s(now)
         if rate is None:
             return
         if self._learned_per_s is not None:  # what is made up for comes at once, and must pass as a burst
             credit_s = min(CREDIT_S, max(0.0, self._burst - 1.0) / 2.0 / rate)
         self._next_at = max(self._next_at, now - credit_s) + 1.0 / rate
-
-    def _measure(self, now: float, *, refilled_s: float) -> None:
-        self._since = now
-        self._given = 0
-        self._refilled_s = min(refilled_s, _REFILL_S)
-        if self._learned_per_s is not None:
-            self._next_at = now
 
     def succeeded(self, *, saturated: bool) -> None:
         """A request did what it should. `saturated`: all slots were taken, so that one more would have been used."""
@@ -115,51 +135,54 @@ class Pace:
 
     def throttled(self, *, began_at: float, now: float) -> bool:
         """A request that began at `began_at` was throttled. Returns whether the pace was changed for it."""
-        if self._since is not None and began_at >= self._since:
-            self._given -= 1
-        elif self._refusals == 1:  # it was on its way when the first was refused
-            self._burst = max(0.0, self._burst - 1.0)
         if began_at <= self._cut_at:
+            if self._refusals == 1:  # it was on its way when the first was refused
+                self._burst = max(0.0, self._burst - 1.0)
             return False
+        for window in (self._whole, self._latest):
+            if window is not None and began_at >= window.since:
+                window.given -= 1
         self._learn(began_at)
         self._cut_at = now
-        self._since = None
-        self._given = 0
+        self._whole = self._latest = None
         return True
 
     def _learn(self, began_at: float) -> None:
         self._refusals += 1
-        busy_s = 0.0 if self._since is None else began_at - self._since
-        before = self._learned_per_s
-        self._has_learned = before is not None and self._given > 0
+        before, whole, latest = self._learned_per_s, self._whole, self._latest
+        given = 0 if whole is None else whole.given
+        self._has_learned = before is not None and given > 0
         if before is None:
-            self._burst = self._given / max(busy_s, 1.0)
+            busy_s = 0.0 if whole is None else began_at - whole.since
+            self._burst = given / max(busy_s, 1.0)
             self._learned_per_s = max(_SLOWEST_PER_S, self._burst)
             self._growth = _FIRST_GROWTH
-        elif self._given <= 0:
+        elif whole is None or latest is None or given <= 0:
             self._learned_per_s = max(_SLOWEST_PER_S, before / 2.0)
             self._limit = max(1.0, self._limit / 2.0)
         else:
-            rate = max(self._allowed_per_s(busy_s, self.per_s(began_at) or before), before / 2.0, _SLOWEST_PER_S)
+            allowed = max(self._allowed_per_s(window, began_at) for window in (whole, latest))
+            rate = max(allowed, before / 2.0, _SLOWEST_PER_S)
             agrees = abs(rate - before) <= _AGREES * before
             self._growth = 0.0 if agrees or self._growth < _STILL else self._growth / _CALMER
             self._learned_per_s = rate
 
-    def _allowed_per_s(self, busy_s: float, last_per_s: float) -> float:
-        """What a bucket that was empty at the latest refusal, and is empty now, must have been filled with a second.
+    def _allowed_per_s(self, window: _Window, began_at: float) -> float:
+        """What a bucket that is empty now must have been filled with a second.
 
-        It gave `self._given` tokens, which cannot be more than flowed in since then. If it was full when the rate came
-        to exceed its own, what exceeded it since then was its burst; if the rate did so from the beginning, all but the
-        burst has flowed in since. None of these can be too much.
+        What it gave cannot be more than flowed in. If it was full when the rate came to exceed its own, what exceeded
+        it since then was its burst; if the rate did so from the beginning of the window, all but the burst has flowed
+        in since. Each time that nobody asked, it was full once more. None of these can be too much.
         """
-        learned = self._learned_per_s or 0.0
-        flowed = self._given / max(self._refilled_s + busy_s, _SHORT_S)
-        slope = self._growth + 3.0 * _CUBE * busy_s**2 / _CUBE_S**3
-        crossed = _crossed_per_s(last_per_s, slope, self._burst)
-        if crossed >= learned:
+        busy_s, burst = began_at - window.since, self._burst * window.fills
+        flowed = window.given / max(window.refilled_s + busy_s, _SHORT_S)
+        since_s = began_at - self._whole.since if self._whole is not None else busy_s
+        slope = self._growth + 3.0 * _CUBE * since_s**2 / _CUBE_S**3
+        crossed = _crossed_per_s(self.per_s(began_at) or window.per_s, slope, burst)
+        if crossed >= window.per_s:
             return max(flowed, crossed)
         if busy_s > _SHORT_S:
-            return max(flowed, (self._given - self._burst) / busy_s)
+            return max(flowed, (window.given - burst) / busy_s)
         return flowed
 
 

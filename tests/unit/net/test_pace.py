@@ -223,6 +223,21 @@ def test_what_nobody_wanted_for_a_while_is_not_taken_for_what_the_host_allows() 
     assert again > 0.6 * learned
 
 
+def test_a_refusal_now_and_then_by_a_host_without_a_limit_costs_little() -> None:
+    pace, now, busy_s = Pace(start=8, ceiling=8, per_s=250.0), 0.0, 0.0
+    for spell in range(60):
+        began_at = now
+        for n in range(7_500):  # half a minute at the full rate
+            now += pace.wait_s(now)
+            pace.began(now)
+            if spell % 6 == 1 and n == 3_000:
+                pace.throttled(began_at=now, now=now)
+                now += 1.0
+        busy_s += now - began_at
+        now += 9.0  # in which nobody asks
+    assert 60 * 7_500 / busy_s > 0.9 * 250.0
+
+
 def test_a_rate_that_was_asked_for_is_never_exceeded() -> None:
     pace = Pace(start=1, ceiling=1, per_s=20.0)
     now = 0.0
