@@ -8,6 +8,8 @@ import os
 import re
 import shlex
 import tomllib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,19 +17,24 @@ from pydantic import ValidationError
 
 from dicomhaul.config.accepted import Accepted
 from dicomhaul.config.options import HaulOptions, SyncOptions
-from dicomhaul.config.source import Connection, resolve_sources
-from dicomhaul.errors import ConfigError
+from dicomhaul.config.source import Connection, Sources, resolve_sources
+from dicomhaul.errors import CohortError, ConfigError
 from dicomhaul.job.model import Job, Log, Notify
 from dicomhaul.job.positions import line_of_each_key
 from dicomhaul.job.schedule import schedule_of
 from dicomhaul.job.tables import CohortTable, JobFile, LimitsTable, SyncTable
 from dicomhaul.model import Query
 from dicomhaul.plan.removal import RemovalLimits
+from dicomhaul.trail.log import check_outside
 
 ENDING: Final = ".toml"
 _MOST_BYTES: Final = 256 << 10
 _AT: Final = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
 _NONE_YET: Final = "the field is missing"
+_OF_IDC: Final = ("collection", "crdc", "where", "sql", "idc_version", "license_allow")
+_OF_A_SYNC: Final = (("sync",), ("limits", "max_delete"), ("limits", "max_delete_fraction"))
+
+Keys = tuple[int | str, ...]
 
 
 def read_job(path: Path) -> Job:
@@ -63,13 +70,13 @@ def examine_job(path: Path) -> tuple[Job | None, tuple[str, ...]]:
     except RecursionError:
         return None, (f"{path}: it is nested too deeply",)
     try:
-        return _job(path.absolute(), JobFile.model_validate(table)), ()
+        said = JobFile.model_validate(table)
     except ValidationError as error:
-        lines = line_of_each_key(text)
-        found = sorted((_line(each["loc"], lines), _said(each["loc"], each)) for each in error.errors())
-        return None, tuple(f"{path}:{line}: {said}" for line, said in found)
-    except ConfigError as error:
-        return None, (f"{path}: {error}",)
+        return None, _located(path, text, [(each["loc"], _why(each)) for each in error.errors()])
+    wrong = _problems(path.absolute().parent, said)
+    if wrong:
+        return None, _located(path, text, wrong)
+    return _job(path.absolute(), said), ()
 
 
 def _text(path: Path) -> str:
@@ -96,28 +103,73 @@ def _syntax(path: Path, text: str, said: str) -> str:
     return f"{path}:{line}: not valid TOML: {found[1]}"
 
 
-def _line(loc: tuple[int | str, ...], lines: dict[tuple[str, ...], int]) -> int:
+def _line(loc: Keys, lines: dict[tuple[str, ...], int]) -> int:
     """Of the innermost key that is there: a field that is missing has none, but its table has; else the first line."""
     keys = tuple(str(part) for part in loc)
     return next((lines[keys[:size]] for size in range(len(keys), 0, -1) if keys[:size] in lines), 1)
 
 
-def _said(loc: tuple[int | str, ...], error: Any) -> str:
-    field = ".".join(str(part) for part in loc) or "job file"
-    if error["type"] == "extra_forbidden":
-        return f"{field}: there is no such field"
-    if error["type"] == "missing":
-        return f"{field}: {_NONE_YET}"
-    return f"{field}: {error['msg']}"
+def _located(path: Path, text: str, wrong: Iterable[tuple[Keys, str]]) -> tuple[str, ...]:
+    lines = line_of_each_key(text)
+    found = sorted((_line(keys, lines), ".".join(map(str, keys)) or "job file", why) for keys, why in wrong)
+    return tuple(f"{path}:{line}: {field}: {why}" for line, field, why in found)
+
+
+def _why(error: Any) -> str:
+    match error["type"]:
+        case "extra_forbidden":
+            return "there is no such field"
+        case "missing":
+            return _NONE_YET
+        case "model_type":
+            return "a table is needed"
+        case _:
+            return str(error["msg"])
+
+
+def _problems(at: Path, said: JobFile) -> list[tuple[Keys, str]]:
+    """Say what is wrong with fields that are right each by itself."""
+    wrong: list[tuple[Keys, str]] = []
+
+    @contextmanager
+    def of(*keys: str) -> Iterator[None]:
+        try:
+            yield
+        except (ConfigError, CohortError) as error:
+            wrong.append((keys, str(error)))
+
+    with of("source"):
+        sources = _sources(at, said)
+        if sources is not None and sources.index is None:
+            given = [field for field in _OF_IDC if getattr(said.cohort, field)]
+            why = 'it needs IDC\'s index; another source is searched by search = ["KEY=VALUE"]'
+            wrong += [(("cohort", field), why) for field in given]
+    if said.limits.accept_failures is not None:
+        with of("limits", "accept_failures"):
+            Accepted.read(at / said.limits.accept_failures)
+    if said.audit is not None:
+        with of("audit", "file"):
+            check_outside(at / said.audit.file, at / said.destination.path)
+    if said.job.command == "pull":
+        for keys in _OF_A_SYNC:
+            table = said if len(keys) == 1 else said.limits
+            if keys[-1] in table.model_fields_set:
+                wrong.append((keys, 'a pull removes nothing: this goes with command = "sync"'))
+    return wrong
+
+
+def _sources(at: Path, said: JobFile) -> Sources | None:
+    """Return the sources that are named; None: IDC's own. Raises ConfigError."""
+    source, connection = _source(at, said)
+    location = said.source.bucket_location
+    if source is None and location == "aws":
+        return None
+    return resolve_sources(source or "idc", profile=_profile(at, said), connection=connection, location=location)
 
 
 def _job(file: Path, said: JobFile) -> Job:
     at = file.parent
     source, connection = _source(at, said)
-    if source is not None or said.source.bucket_location != "aws":
-        resolve_sources(
-            source or "idc", profile=_profile(at, said), connection=connection, location=said.source.bucket_location
-        )
     schedule, notify, log = said.schedule, said.notify, said.log
     return Job(
         file=file,

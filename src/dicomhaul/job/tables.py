@@ -12,11 +12,14 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from dicomhaul.cohort.dates import parse_date_range
+from dicomhaul.cohort.search_keys import parse_keys
 from dicomhaul.config.options import SyncOptions
 from dicomhaul.config.rates import Timetable, parse_duration_s, parse_size, parse_timetable
-from dicomhaul.errors import ConfigError
+from dicomhaul.errors import CohortError, ConfigError
 from dicomhaul.job.schedule import checked_cron, checked_zone
-from dicomhaul.model import Shard
+from dicomhaul.land.layout import parse_layout
+from dicomhaul.model import Query, Shard
 from dicomhaul.observe.webhook import check_url
 from dicomhaul.plan.shard import parse_shard
 
@@ -39,7 +42,7 @@ def _read(parse: Callable[[str], Any], *, numbers: bool = False) -> BeforeValida
             raise wrong('a text is needed, such as "500G" or "90m"' if numbers else "a text is needed")
         try:
             return parse(value)
-        except ConfigError as error:
+        except (ConfigError, CohortError) as error:
             raise wrong(str(error)) from None
 
     return BeforeValidator(read)
@@ -73,6 +76,21 @@ def _command(text: str) -> str:
         raise ConfigError(f"the command cannot be split into words: {error}") from None
     if not words:
         raise ConfigError("a command is needed")
+    return text
+
+
+def _layout(text: str) -> str:
+    parse_layout(text)
+    return text
+
+
+def _study_date(text: str) -> str:
+    parse_date_range(text)
+    return text
+
+
+def _key(text: str) -> str:
+    parse_keys(Query(search=(text,)), wildcards=True)
     return text
 
 
@@ -135,10 +153,10 @@ class CohortTable(Table):
     series: Words | None = None
     instance: Words | None = None
     crdc: Words | None = None
-    study_date: str | None = None
+    study_date: Annotated[str, _read(_study_date)] | None = None
     where: str | None = None
     sql: str | None = None
-    search: Words | None = None
+    search: Annotated[list[Annotated[str, _read(_key)]], Field(min_length=1)] | None = None
     all: bool = False
     limit_series: Annotated[int, Field(ge=1)] | None = None
     idc_version: Annotated[int, Field(ge=1)] | None = None
@@ -160,7 +178,7 @@ class DestinationTable(Table):
     """`[destination]`: where to."""
 
     path: FilePath
-    layout: str | None = None
+    layout: Annotated[str, _read(_layout)] | None = None
     name_by: Literal["sop", "crdc"] | None = None
     state_dir: FilePath | None = None
 

@@ -50,7 +50,7 @@ def test_every_field_means_what_the_option_of_its_name_means(tmp_path: Path) -> 
         """
 [job]
 name = "pacs"
-command = "pull"
+command = "sync"
 [source]
 url = "https://pacs.example/dicom-web"
 profile = "generic"
@@ -65,7 +65,6 @@ modality = ["CT", "MR"]
 study_date = "20240101-"
 limit_series = 5
 shard = "2/3"
-license_allow = ["CC BY 4.0"]
 lock = "out.lock"
 [destination]
 path = "/data/x"
@@ -114,7 +113,7 @@ textfile = "/var/lib/pacs.prom"
     )
     assert (job.name, job.command, job.source, job.profile) == (
         "pacs",
-        "pull",
+        "sync",
         "https://pacs.example/dicom-web",
         "generic",
     )
@@ -127,7 +126,6 @@ textfile = "/var/lib/pacs.prom"
         study_date="20240101-",
         limit_series=5,
         shard=Shard(2, 3),
-        licenses_allowed=("CC BY 4.0",),
     )
     assert job.options == HaulOptions(
         transfers=3,
@@ -222,6 +220,22 @@ jitter = "-3m"
         (f"{LEAST}[notify]\non_series = 'say \"hello'\n", "6: notify.on_series: the command cannot be split"),
         (f"{LEAST}[sync]\ntrash_days = 1.5\n", "6: sync.trash_days: "),
         (f"{LEAST}[limits]\nwait = 'yes'\n", "6: limits.wait: "),
+        ("cohort = 3\n[destination]\npath = 'x'\n", "1: cohort: a table is needed"),
+        (f"{LEAST}layout = '{{Nope}}/x'\n", "5: destination.layout: the layout names"),
+        (
+            "[cohort]\nall = true\nstudy_date = 'May'\n[destination]\npath = 'x'\n[source]\nname = 'idc'\n",
+            "3: cohort.study_date: ",
+        ),
+        (f"{LEAST}[source]\nname = 'nowhere'\n", "5: source: SOURCE 'nowhere' is neither a URL"),
+        (f"{LEAST}[source]\nurl = 'https://x'\nprofile = 'nowhere'\n", "5: source: "),
+        (
+            "[cohort]\nwhere = 'x'\n[source]\nurl = 'https://x'\n[destination]\npath = 'x'\n",
+            "2: cohort.where: it needs IDC",
+        ),
+        (f"{LEAST}[limits]\naccept_failures = 'none.txt'\n", "6: limits.accept_failures: "),
+        (f"{LEAST}[audit]\nfile = 'data/audit.log'\n", "6: audit.file: the audit log"),
+        (f"{LEAST}[job]\ncommand = 'pull'\n[sync]\ntrash_days = 3\n", "7: sync: a pull removes nothing"),
+        (f"{LEAST}[job]\ncommand = 'pull'\n[limits]\nmax_delete = 3\n", "8: limits.max_delete: a pull removes nothing"),
         (f"{LEAST}[limits]\nquota = 'nan'\n", "6: limits.quota: 'nan' is not a size"),
     ],
 )
@@ -235,8 +249,37 @@ def test_no_time_at_all_is_written_as_0(tmp_path: Path) -> None:
     assert (job.sync.reconcile_s, job.schedule) == (0.0, schedule_of("0 2 * * *", "UTC", 0.0))
 
 
-def test_a_source_that_is_none_is_an_error_without_a_line(tmp_path: Path) -> None:
-    assert "is neither a URL" in errors_of(tmp_path, f"{LEAST}[source]\nname = 'nowhere'\n")[0]
+def test_what_does_not_go_together_is_told_at_once(tmp_path: Path) -> None:
+    found = errors_of(
+        tmp_path,
+        """\
+[job]
+command = "pull"
+[source]
+url = "https://pacs.example/dicom-web"
+[cohort]
+license_allow = ["CC BY 4.0"]
+search = ["PatientID=1"]
+[destination]
+path = "data"
+[limits]
+accept_failures = "none.txt"
+max_delete_fraction = 0.1
+[audit]
+file = "data/audit.log"
+""",
+    )
+    assert [" ".join(error.split(": ")[:2]) for error in found] == [
+        "6 cohort.license_allow",
+        "11 limits.accept_failures",
+        "12 limits.max_delete_fraction",
+        "14 audit.file",
+    ]
+
+
+def test_licences_are_those_of_idcs_index(tmp_path: Path) -> None:
+    job = job_of(tmp_path, LEAST.replace("[destination]", 'license_allow = ["CC BY 4.0"]\n[destination]'))
+    assert job.query.licenses_allowed == ("CC BY 4.0",)
 
 
 def test_files_are_found_beside_the_job_whatever_the_working_directory(tmp_path: Path) -> None:
