@@ -218,6 +218,20 @@ async def test_a_client_certificate_is_shown_to_nobody_else(
     assert abroad.asked == []
 
 
+async def test_a_redirect_to_a_certificate_that_nobody_trusts_says_nothing_of_the_host(ca_file: Path) -> None:
+    """Asked itself, a host with such a certificate is left at once; this one has all else to give."""
+    untrusted = server_context(trustme.CA().issue_cert("127.0.0.1"))
+    async with open_loopback(hello, tls=untrusted) as abroad:
+        target = abroad.url("/there", scheme="https")
+        async with (
+            open_loopback(lambda _: ok(status="302 Found", Location=target)) as server,
+            session_at(server.url(), ca_file=ca_file) as session,
+        ):
+            with pytest.raises(Unsupported, match="certificate of"):
+                await body(session)
+    assert abroad.asked == []
+
+
 async def test_a_redirect_from_https_to_http_is_not_followed(authority: trustme.CA, ca_file: Path) -> None:
     tls = server_context(authority.issue_cert("127.0.0.1"))
     async with open_loopback(hello) as clear:

@@ -229,8 +229,11 @@ class Session:
             )
         except FOREIGN as error:
             failed = error_for(error, self._host if at_home else host_of(url))
-            if isinstance(failed, RetryableError) and not at_home:
-                failed.connected = True  # where this resource leads says nothing about the host
+            if not at_home:  # where this resource leads says nothing about the host
+                if not isinstance(failed, RetryableError):
+                    failed = Unsupported(f"{self._host} redirects to where nothing can be asked: {failed}")
+                else:
+                    failed.connected = True
             raise failed from None  # its text may quote what the server said
 
     def _redirected(self, url: URL, location: str, status: int) -> URL:
