@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from dicomhaul.cohort.ask import iter_rows
 from dicomhaul.cohort.manifest import Entry
 from dicomhaul.cohort.search import search, search_instances
+from dicomhaul.cohort.search_keys import Level
 from dicomhaul.errors import CohortError, HaulError, Truncated, Unsupported, WrongInstance
 from dicomhaul.model import Query, Series, SeriesUID, StudyUID
 from dicomhaul.profile import Profile
-from support.qido_server import Habits, Instance, QidoServer, archive, open_search_host, profile, row, serve_qido
+from support.qido_server import TAGS, Habits, Instance, QidoServer, archive, open_search_host, profile, row, serve_qido
 
 pytestmark = pytest.mark.anyio
 
@@ -270,6 +272,34 @@ async def test_an_inventory_lists_each_instance_once() -> None:
         refs = await search_instances(host, searched, "1.2", "1.2.1")
     assert refs is not None
     assert [ref.sop for ref in refs] == [f"1.2.1.{number}" for number in range(1, 12)]
+
+
+async def test_an_instance_that_is_listed_twice_stands_for_no_other() -> None:
+    """A server lists three rows of a series of three, and two are the same instance: one says less of itself."""
+    extra = [row(StudyInstanceUID="1.1", SOPInstanceUID="1.1.1.1")]
+    habits = Habits(extra={"studies/1.1/series/1.1.1/instances": extra})
+    searched = profile()
+    async with serve_qido(archive(1, instances=2), habits) as server, open_search_host(server.url, searched) as host:
+        refs = await search_instances(host, searched, "1.1", "1.1.1", stated=3)
+    assert refs is not None
+    assert [ref.sop for ref in refs] == ["1.1.1.1", "1.1.1.2"]
+
+
+async def test_of_a_row_only_what_is_read_stays_while_the_next_page_is_awaited() -> None:
+    much = row(StudyInstanceUID="1.9", PatientID=["P9", *range(50_000)], PatientName=[{"Alphabetic": "x" * 99_000}])
+    much |= {f"{number:08X}": {"vr": "UN"} for number in range(1_000)}
+    searched = profile()
+    async with (
+        serve_qido([], Habits(extra={"studies": [much]})) as server,
+        open_search_host(server.url, searched) as host,
+    ):
+        (kept,) = [one async for rows in iter_rows(host, searched, Level.STUDIES, "studies", []) for one in rows]
+        name = TAGS["PatientName"]
+        named = [
+            one async for rows in iter_rows(host, searched, Level.STUDIES, "studies", [], tags={name}) for one in rows
+        ]
+    assert kept == {TAGS["StudyInstanceUID"]: {"Value": ["1.9"]}, TAGS["PatientID"]: {"Value": ["P9"]}}
+    assert named == [{**kept, name: much[name]}]
 
 
 async def test_a_stated_count_makes_an_inventory_one_request() -> None:

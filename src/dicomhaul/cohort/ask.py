@@ -1,6 +1,6 @@
 """One QIDO-RS search, asked to its end: pages through the host's gate and retry, rows with a valid UID each."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
 from typing import Final, TypeVar
 
@@ -13,7 +13,19 @@ from dicomhaul.model import is_identifier
 from dicomhaul.net.host import Host
 from dicomhaul.net.response import JSON_LIMIT_BYTES
 from dicomhaul.profile import Profile
-from dicomhaul.wire.dicom_json import SERIES_UID, SOP_UID, STUDY_UID, Attributes, first_string, parse_answer
+from dicomhaul.wire.dicom_json import (
+    MODALITY,
+    PATIENT_ID,
+    SERIES_INSTANCES,
+    SERIES_UID,
+    SOP_UID,
+    STUDY_SERIES,
+    STUDY_UID,
+    Attributes,
+    first_string,
+    parse_answer,
+    values,
+)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -25,6 +37,7 @@ _UIDS: Final = {
     Level.SERIES: ("SeriesInstanceUID", SERIES_UID),
     Level.INSTANCES: ("SOPInstanceUID", SOP_UID),
 }
+_READ: Final = (STUDY_UID, SERIES_UID, SOP_UID, MODALITY, PATIENT_ID, SERIES_INSTANCES, STUDY_SERIES)
 
 
 def uid_key(level: Level, uid: str) -> Key:
@@ -54,6 +67,19 @@ def _identity(row: Attributes, level: Level) -> str:
     return " ".join([uid_of(row, level), *(uid or "" for uid in above)])
 
 
+def _read_of(row: Attributes, tags: Collection[str]) -> Attributes:
+    """Return what is read of a row, and the attributes `tags`; the rest of an answer can be a thousand times as much.
+
+    Many searches wait for their next page at once, each with the rows of the one before.
+    """
+    kept = {tag: {"Value": found[:1]} for tag in _READ if (found := values(row, tag)) and not _nests(found[0])}
+    return kept | {tag: row[tag] for tag in tags if tag in row}
+
+
+def _nests(value: object) -> bool:
+    return isinstance(value, (list, dict))
+
+
 async def iter_rows(
     host: Host,
     profile: Profile,
@@ -61,9 +87,10 @@ async def iter_rows(
     path: str,
     query: Sequence[tuple[str, str]],
     *,
+    tags: Collection[str] = (),
     stated: int | None = None,
 ) -> AsyncGenerator[list[Attributes], None]:
-    """Yield the rows of a search page by page, each identity once.
+    """Yield the rows of a search page by page, each identity once: what this package reads of them, and `tags`.
 
     Raises CohortError as `Pager.take` and `uid_of`; TransferError, SourceError.
     """
@@ -82,7 +109,7 @@ async def iter_rows(
                     if "json" in (response.content_type or "").lower():
                         raise
                     raise Unsupported(f"{error}: is there a DICOMweb server at this URL?") from None
-                return rows, parse_remaining(response.headers.get("Warning"))
+                return [_read_of(row, tags) for row in rows], parse_remaining(response.headers.get("Warning"))
 
         rows, remaining = await host.attempt(call, label=f"search for {level.value}")
         return Page([(_identity(row, level), row) for row in rows], remaining)
@@ -116,7 +143,8 @@ async def iter_matching(
     stated: int | None = None,
 ) -> AsyncGenerator[list[Attributes], None]:
     """Yield the rows that match every key, whatever the server makes of them; `also` is sent and not checked."""
-    rows_of = iter_rows(host, profile, level, path, [*parameters(keys), *also], stated=stated)
+    tags = {key.tag for key in keys}
+    rows_of = iter_rows(host, profile, level, path, [*parameters(keys), *also], tags=tags, stated=stated)
     async with aclosing(rows_of) as pages:
         async for rows in pages:
             yield select(rows, keys, level)

@@ -98,17 +98,17 @@ async def search_instances(
     """
     if not profile.search.available:
         return None
-    refs: list[InstanceRef] = []
+    sops: dict[str, None] = {}  # a list that says one twice, once within another study, has no more than others
     try:
         async for rows in iter_rows(
             host, profile, Level.INSTANCES, search_instances_path(study, series), [], stated=stated
         ):
-            refs += (InstanceRef(SopUID(uid_of(row, Level.INSTANCES))) for row in rows)
+            sops |= dict.fromkeys(uid_of(row, Level.INSTANCES) for row in rows)
     except (NotFound, Unsupported):
         return None
     except CohortError as error:
         raise WrongInstance(str(error)) from None
-    return refs
+    return [InstanceRef(SopUID(sop)) for sop in sops]
 
 
 @dataclass(frozen=True, slots=True)
