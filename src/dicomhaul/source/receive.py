@@ -38,6 +38,7 @@ class Receiver:
         self._idle_bytes = 0  # that this part may still have, since it does not matter
         self._skimmer: Skimmer | None = None  # None: the rest of this part does not matter
         self._named = False
+        self._stated = False  # somebody says how many bytes the part has, and mostly which: what it holds is as stored
         self.error: DamagedError | None = None
         self.unstated_end = False
 
@@ -56,6 +57,7 @@ class Receiver:
         """A part begins, of which the source states this."""
         self._skimmer = Skimmer()
         self._named = False
+        self._stated = stated is not None
         self._sink.begin(stated)
 
     async def reopen(self, stated: Stated, partial: Partial) -> bool:
@@ -78,6 +80,7 @@ class Receiver:
             return False
         self._skimmer = skimmer
         self._named = False
+        self._stated = True
         return True
 
     def data(self, view: memoryview) -> None:
@@ -109,6 +112,10 @@ class Receiver:
             return
         try:
             identity = skimmer.finish()
+            if not self._stated and skimmer.lost_at is not None:
+                raise Truncated(f"the data set cannot be followed from its byte {skimmer.lost_at:,}")
+            if not self._stated and skimmer.padded and skimmer.lacks_pixels:
+                raise Truncated("zeros stand where the pixels should, that the instance describes")
             if self.unstated_end and skimmer.lacks_pixels:
                 raise Truncated("the answer ended with its connection, before the pixels that the instance describes")
             self._sink.end(identity)

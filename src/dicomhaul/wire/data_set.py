@@ -108,17 +108,19 @@ class DataSetWalk:
             one has.
         size: bytes taken.
         lost_at: the byte at which the structure could not be followed any more; None as long as it can.
+        padded: zeros stand behind what was taken for the last element.
     """
 
     __slots__ = (
         "_base", "_depth", "_encoding", "_held", "_implicit_depth", "_need", "_offset", "_skip", "_step", "_wanted",
-        "found", "lost_at", "size",
+        "found", "lost_at", "padded", "size",
     )  # fmt: skip
 
     def __init__(self, encoding: Encoding) -> None:
         self.found: dict[int, str] = {}
         self.size = 0
         self.lost_at: int | None = None
+        self.padded = False
         self._base = self._encoding = encoding
         self._depth = 0
         self._implicit_depth = 0  # where implicit VR began inside explicit VR; 0: nowhere
@@ -288,6 +290,14 @@ class DataSetWalk:
     def _ignored(self, _buffer: Any, _position: int, size: int) -> int:
         return size
 
+    def _padding(self, buffer: Any, position: int, size: int) -> int:
+        """Pass zeros; what follows them is no padding, and nobody can say what it is."""
+        behind = bytes(buffer[position:size]).lstrip(b"\0")
+        if behind:
+            self.lost_at = self._offset + size - len(behind)
+            self._step = self._ignored
+        return size
+
     def _odd(self, buffer: Any, position: int, size: int) -> int:
         """Pass what stands where an explicit VR element should and has no known VR."""
         encoding = self._encoding
@@ -316,7 +326,8 @@ class DataSetWalk:
         elif tag == encoding.sequence_end and self._depth:
             self._leave(2)  # the item's own delimiter is missing
         elif tag == 0 and not self._depth:
-            self._step = self._ignored  # zeros behind the last element are padding
+            self.padded = True
+            self._step = self._padding
         else:
             return False
         return True

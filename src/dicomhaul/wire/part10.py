@@ -116,6 +116,11 @@ class Skimmer:
         """
         return self._walk.lost_at if self._walk is not None else None
 
+    @property
+    def padded(self) -> bool:
+        """Whether zeros stand behind what was taken for the last element."""
+        return self._walk is not None and self._walk.padded
+
     def feed(self, view: memoryview) -> None:
         """Take the part's next bytes. Raises NotDicom as soon as that is plain."""
         self.size += len(view)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomhaul.errors import DamagedError, NotDicom, Truncated, WrongInstance
-from dicomhaul.model import Identity, Job, SeriesUID, Stated
+from dicomhaul.model import Check, Identity, Job, SeriesUID, Stated
 from dicomhaul.source.receive import Receiver
 from support.fakes import STUDY, MemorySink
 from support.instances import make_instance
@@ -108,3 +108,43 @@ def test_what_the_sink_refuses_by_name_is_dropped() -> None:
     feed(receiver, instance("4.1"))
     assert isinstance(receiver.error, WrongInstance)
     assert sink.taken == {}
+
+
+def _encapsulated(sop: str, behind: bytes) -> bytes:
+    """An instance whose pixel data are one fragment and then this."""
+    plain = instance(sop)
+    begun = plain[: plain.index(b"\xe0\x7f\x10\0OW")]
+    fragment = b"\xfe\xff\0\xe0\x04\0\0\0\xff\xd8\xff\xd9"
+    return begun + b"\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff" + fragment + behind
+
+
+_SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        _encapsulated("4.1", b"<html>500 Internal Server Error</html>"),
+        instance("4.1") + bytes(40) + b"<html>500 Internal Server Error</html>",
+        make_instance("4.1", study=STUDY, series="1.1", described=True)[:-76] + bytes(76),
+    ],
+    ids=["an error's text between fragments", "text behind zeros", "zeros instead of pixels"],
+)
+def test_what_is_no_data_set_to_its_end_does_not_land(bad: bytes) -> None:
+    """The server's framing is whole around it: the server itself has gone wrong in the middle."""
+    sink = PickySink()
+    receiver = Receiver(sink)
+    feed(receiver, bad, _encapsulated("4.2", _SEQUENCE_END), instance("4.3") + bytes(41))
+    assert set(sink.taken) == {"4.2", "4.3"}
+    assert isinstance(receiver.error, Truncated)
+
+
+def test_what_a_bucket_states_lands_as_it_is_stored() -> None:
+    """Its size or digest is compared as it is written: the archive has it no better."""
+    content = _encapsulated("4.1", b"rubbish rubbish!")
+    sink = PickySink()
+    receiver = Receiver(sink)
+    receiver.begin_object(Stated("x", len(content), None, Check.SIZE, None))
+    receiver.data(memoryview(content))
+    receiver.end()
+    assert set(sink.taken) == {"4.1"}
