@@ -80,6 +80,34 @@ def test_instances_that_are_gone_leave_by_the_servers_own_list(commands: QuickCo
         assert read_tree(tmp_path) == held(archive)
 
 
+@pytest.mark.parametrize("style", ["orthanc", "dcm4chee"])
+def test_as_many_that_went_as_came_are_found_by_the_list_of_each_series(
+    commands: QuickCommands, tmp_path: Path, style: str
+) -> None:
+    archive = filled()
+    with origin_thread(archive, style=style) as origin:
+        assert commands.run(*words(origin.url, tmp_path)).code == 0
+        before = read_tree(tmp_path)
+        archive.remove("1.2.0", "1.2.0.1", 2)
+        archive.store("1.2.0", "1.2.0.1", 9)
+        assert commands.run(*words(origin.url, tmp_path)).code == 0
+        assert read_tree(tmp_path) == before  # by its count nothing has changed
+        listing = (*words(origin.url, tmp_path), "--inventories", "--max-delete", "1")
+        kept = commands.run(*listing, "--keep-withdrawn")
+        assert (kept.code, kept.json["instances_landed"]) == (0, 1), kept.stderr
+        assert read_tree(tmp_path) == before | held(archive)
+        for removed in (1, 0):
+            origin.requests.clear()
+            ended = commands.run(*listing)
+            assert (ended.code, ended.json["instances_removed"]) == (0, removed), ended.stderr
+            assert read_tree(tmp_path) == held(archive)
+        assert "instance" not in {entry.level for entry in origin.requests}
+        archive.remove("1.2.0", "1.2.0.0", 1)
+        archive.store("1.2.0", "1.2.0.0", 8)
+        refused = commands.run(*words(origin.url, tmp_path), "--inventories", "--max-delete", "0")
+        assert (refused.code, refused.json["error"]) == (1, "SyncRefused"), refused.stderr
+
+
 def test_what_one_sick_night_left_out_is_here_the_next_day_and_nothing_is_refused_any_more(
     commands: QuickCommands, tmp_path: Path
 ) -> None:

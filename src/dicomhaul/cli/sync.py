@@ -70,6 +70,14 @@ ReconcileOption = Annotated[
         rich_help_panel=_SYNC,
     ),
 ]
+InventoriesOption = Annotated[
+    bool,
+    typer.Option(
+        "--inventories",
+        help="When a server is compared as a whole, ask for the list of each series, not for its count alone.",
+        rich_help_panel=_SYNC,
+    ),
+]
 LookBackOption = Annotated[
     int,
     typer.Option(
@@ -139,6 +147,7 @@ def sync(
     dry_run: SyncDryRunOption = False,
     reconcile: ReconcileOption = "7d",
     look_back: LookBackOption = 30,
+    inventories: InventoriesOption = False,
     as_json: parameters.JsonOption = False,
     quiet: parameters.QuietOption = False,
     verbose: parameters.VerboseOption = 0,
@@ -225,6 +234,7 @@ def sync(
         removal=RemovalLimits(max_delete, max_delete_fraction),
         reconcile_s=0.0 if reconcile.strip() == "0" else parse_duration_s(reconcile),
         lookback_days=look_back,
+        inventories=inventories,
     )
     if dry_run:
         _show(hauler, Cohort(query), to, following, as_json=as_json)

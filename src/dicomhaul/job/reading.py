@@ -284,6 +284,7 @@ def _sync(said: SyncTable, limits: LimitsTable) -> SyncOptions:
         removal=RemovalLimits(limits.max_delete, fraction),
         reconcile_s=usual.reconcile_s if said.reconcile is None else said.reconcile,
         lookback_days=usual.lookback_days if said.look_back is None else said.look_back,
+        inventories=said.inventories,
     )
 
 

@@ -91,6 +91,38 @@ def holds(ledger: Ledger, cohort_id: int) -> bool:
     return bool(found)
 
 
+class CompleteSeries(NamedTuple):
+    """A series that is complete as a whole: the ledger's key, and which instances of it are here."""
+
+    id: int
+    study: str
+    series: str
+    sops: frozenset[str]
+
+
+def complete_series(ledger: Ledger, cohort_id: int, *, after: int, most: int) -> list[CompleteSeries]:
+    """Return complete series of a cohort whose keys are higher than `after`, in their order."""
+    db = ledger._db  # noqa: SLF001 - as above
+    with guard(ledger.path):
+        rows = db.execute(
+            "SELECT s.id, s.study, s.series FROM member m JOIN series s ON s.id = m.series_id "
+            "WHERE m.cohort_id = ? AND m.series_id > ? AND s.state = 1 AND s.whole ORDER BY m.series_id LIMIT ?",
+            (cohort_id, after, most),
+        ).fetchall()
+        sops = "SELECT sop FROM instance WHERE series_id = ? AND state = 1"
+        return [
+            CompleteSeries(key, study, series, frozenset(sop for (sop,) in db.execute(sops, (key,))))
+            for key, study, series in rows
+        ]
+
+
+def open_again(ledger: Ledger, series: Iterable[int]) -> None:
+    """Ask for the inventory of these series, and bring what is missing of it."""
+    with ledger.transaction():
+        for series_id in series:
+            _open_again(ledger, series_id)
+
+
 def to_ask_for(ledger: Ledger, cohort_id: int, words: Mapping[Instance, Change], *, keep: bool) -> list[Name]:
     """Return the series that nobody here can tell whether the cohort has: new ones, and those of which nothing is left.
 
@@ -249,6 +281,12 @@ def _touch(ledger: Ledger, series_id: int, changes: Sequence[Change], *, keep: b
     ledger.withdraw_instances(series_id, deleted, _DELETED, agreed=False)
     for sop in current:
         _want_anew(ledger, series_id, sop)
+    _open_again(ledger, series_id)
+    return len(current), len(leaving)
+
+
+def _open_again(ledger: Ledger, series_id: int) -> None:
+    db = ledger._db  # noqa: SLF001 - as above
     db.execute("DELETE FROM partial WHERE series_id = ?", (series_id,))
     # Where nothing is left of it, it comes as a whole; else its inventory tells what is missing, and too much.
     db.execute(
@@ -259,7 +297,6 @@ def _touch(ledger: Ledger, series_id: int, changes: Sequence[Change], *, keep: b
     db.execute(
         "UPDATE member SET expected = NULL WHERE cohort_id IN (SELECT id FROM cohort) AND series_id = ?", (series_id,)
     )
-    return len(current), len(leaving)
 
 
 def _want_anew(ledger: Ledger, series_id: int, sop: str) -> None:

@@ -36,6 +36,7 @@ async def sync(  # noqa: PLR0917 - as run.pull
             return cohort_id
         await follower.begin()
         cohort_id = await run.plan(query, source)
+        await follower.compare_inventories(cohort_id)
         follower.compared()
         return cohort_id
 

@@ -51,6 +51,7 @@ from dicomhaul.record.departing import Following
 from dicomhaul.record.place import shard_folder
 from dicomhaul.run import Surroundings
 from dicomhaul.steps.question import default_layout, fingerprint
+from dicomhaul.sync.inventories import compare_inventories
 
 if TYPE_CHECKING:
     from dicomhaul.net.host import Host
@@ -166,6 +167,13 @@ class Follower:
             self._begun = await (await self._feed()).begin()
         except RefusedError as error:
             self._tell_refused(error)
+
+    async def compare_inventories(self, cohort_id: int) -> None:
+        """Hold each series against the server's list of it, where that is asked for. Errors as `follow`."""
+        if not self._sync.inventories or self._source.index is not None or not self._spec.profile.search.available:
+            return
+        keep = self._sync.keep_withdrawn
+        await compare_inventories(await self._host(), self._spec.profile, self._at.ledger, cohort_id, keep=keep)
 
     def compared(self) -> None:
         """Everything was compared, and what came of it is recorded: the feed is followed from where it was before."""
