@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from dicomhaul.config.options import QUERY_JSON
+from dicomhaul.land.folder import beside_folder
 from dicomhaul.model import Check, Failure, Proof, Query, Receipt, Routing, Series, SeriesUID, Shard, SopUID, StudyUID
 from dicomhaul.record.ledger import Ledger
 from dicomhaul.record.planned import plan_cohort
@@ -116,7 +117,8 @@ def _write_runs(ledger: Ledger) -> None:
 
 def _write_changes(ledger: Ledger) -> None:
     add = ledger._db.execute
-    add("INSERT INTO swap (series_id, folder) VALUES (1, 'somewhere')")
+    add("INSERT INTO swap (series_id, folder) SELECT id, folder FROM series WHERE id = 1")
+    add(f"UPDATE series SET folder = '{beside_folder('')}1' WHERE id = 1")
     outgoing = "INSERT INTO outgoing (after, study, series, sop, folder, file, size_bytes, checked, reason) VALUES "
     add(f"{outgoing} (1, '1', '2', '3', 'f', '3.dcm', 500, 0, 'of a revision that is replaced')")
     add(f"{outgoing} (NULL, '1', '2', '4', 'f', '4.dcm', 700, 0, 'withdrawn')")
