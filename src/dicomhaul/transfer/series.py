@@ -1,8 +1,8 @@
 """One series, from its lease to its outcome: what to ask for, and whether all of it came.
 
 An exchange that ends well proves nothing: servers leave instances out of well-formed answers. So what landed is held
-against the expected count, else against the source's own inventory; what is missing is asked for singly; what is then
-still missing is named.
+against the expected count; where nobody states it, or more came, against the source's own inventory. What is missing is
+asked for singly; what is then still missing is named.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ class SeriesHaul:
         self._add_wanted = add_wanted
         self._at_once = at_once
         self._wanted = known.wanted
-        self._begun = bool(known.landed)
+        self._before = frozenset(known.landed)  # of these, some may be gone at the source
         self._asked_whole = False
         self._repeated: dict[str, bytes | None] = {}
         self.landed = dict(known.landed)
@@ -59,22 +59,20 @@ class SeriesHaul:
     async def _whole(self) -> SeriesOutcome:
         work = self._work
         error = await self._as_series()
-        if error is None and work.expected is not None and len(self.landed) >= work.expected:
-            more = len(self.landed) > work.expected
-            if not (more and self._begun):  # of what was there before, some may be gone at the source: its list tells
-                return self._counted(work.expected)
+        if error is None and len(self.landed) == work.expected:
+            return SeriesOutcome(proof=Proof.COUNT)
         if isinstance(error, (RetryableError, Forbidden)):  # more requests would meet the same answer
             return SeriesOutcome(reason=str(error))
-        return await self._reconcile(error)
-
-    def _counted(self, expected: int) -> SeriesOutcome:
-        """As many as expected are there, or more."""
-        outcome = SeriesOutcome(proof=Proof.COUNT)
-        if len(self.landed) > expected:
+        outcome = await self._reconcile(error)
+        if self._is_more():
             outcome.notes.append(
-                f"series {self._work.series} has {len(self.landed)} instances; {expected} were expected"
+                f"series {work.series} has {len(self.landed)} instances; {work.expected} were expected"
             )
         return outcome
+
+    def _is_more(self) -> bool:
+        """Whether more landed than are expected: then the number says nothing, neither that all came nor of an end."""
+        return self._work.expected is not None and len(self.landed) > self._work.expected
 
     async def _as_series(self, *, at_any_cost: bool = False) -> TransferError | None:
         """Ask for the whole series while that is the cheaper way; return the error that ended it, if one did."""
@@ -101,8 +99,9 @@ class SeriesHaul:
     async def _reconcile(self, error: TransferError | None) -> SeriesOutcome:
         """Hold what landed against the source's inventory, and ask singly for the difference."""
         work = self._work
+        stated = None if (more := self._is_more()) else work.expected
         try:
-            inventory = await self._source.inventory(Job(work.series_id, work.study, work.series, None, work.expected))
+            inventory = await self._source.inventory(Job(work.series_id, work.study, work.series, None, stated))
         except (TransferError, CohortError) as failed:
             return SeriesOutcome(reason=str(error or failed))
         if inventory is None:
@@ -113,9 +112,10 @@ class SeriesHaul:
         if missing:
             self._add_wanted(work.series_id, missing)
         outcome = self._outcome(await self._singly(missing), Proof.INVENTORY)
-        outcome.expected = len(inventory)
+        # A number that is known to be too low stays as it is stated: else each plan would take it for a new one.
+        outcome.expected = None if more else len(inventory)
         listed = {ref.sop for ref in inventory}
-        outcome.surplus = tuple(sop for sop in self.landed if sop not in listed)
+        outcome.surplus = tuple(sop for sop in self._before if sop not in listed)
         if work.expected is not None and len(inventory) < work.expected:
             outcome.expected = work.expected
             outcome.proof = None

@@ -88,10 +88,51 @@ async def test_as_many_as_expected_is_complete() -> None:
 
 
 async def test_more_than_expected_is_complete_and_noted() -> None:
-    outcome = await Bench(SMALL).haul(expected=7)
-    assert outcome.proof is Proof.COUNT
+    bench = Bench(SMALL)
+    outcome = await bench.haul(expected=7)
+    assert (outcome.proof, outcome.expected) == (Proof.INVENTORY, None)
+    assert bench.asked == [None]
     (note,) = outcome.notes
     assert "8 instances; 7 were expected" in note
+
+
+async def test_more_than_expected_proves_nothing_and_the_inventory_tells_what_else_there_is() -> None:
+    """A number that is too low ends no list either."""
+    bench = Bench(SMALL)
+    bench.source.withheld = {"4.3"}
+    stated: list[int | None] = []
+    listing = bench.source.inventory
+
+    async def inventory(job: Job) -> list[InstanceRef] | None:
+        stated.append(job.expected)
+        return await listing(job)
+
+    bench.source.inventory = inventory  # type: ignore[method-assign]
+    outcome = await bench.haul(expected=1)
+    assert (outcome.proof, outcome.missing) == (Proof.INVENTORY, {})
+    assert bench.taken == SMALL
+    assert stated == [None]
+
+
+async def test_more_than_expected_and_nobody_lists_them() -> None:
+    bench = Bench(SMALL)
+    bench.source.lists = False
+    outcome = await bench.haul(expected=7)
+    assert outcome.proof is Proof.COUNT
+    assert len(outcome.notes) == 1
+
+
+async def test_what_has_just_come_is_never_too_much() -> None:
+    bench = Bench(SMALL)
+
+    async def inventory(job: Job) -> list[InstanceRef]:
+        return [InstanceRef(sop) for sop in SOPS[:2]]  # type: ignore[arg-type]
+
+    bench.source.inventory = inventory  # type: ignore[method-assign]
+    outcome = await bench.haul(expected=1, there={"9.9": 10, SOPS[0]: 10})
+    assert outcome.surplus == ("9.9",)
+    fresh = await bench.haul(expected=1)
+    assert (fresh.proof, fresh.surplus) == (Proof.INVENTORY, ())
 
 
 async def test_nothing_is_asked_for_when_all_is_there() -> None:
