@@ -22,6 +22,7 @@ JSON = '{"Message": "out of order"}'
 TRIES, DAMAGED = 2, 3
 PROFILE = f"[limits]\nattempts = {TRIES}\n"
 BROKEN = Asked(series=TRIES)
+THROTTLED = Asked(series=4)  # four times the attempts, of which these have one
 REFUSED = Asked(series=1, search=1, instance=2)
 BAD = Asked(series=DAMAGED, search=1, instance=2 * DAMAGED)
 HALF_BAD = Asked(series=1 + DAMAGED, search=1, instance=DAMAGED)  # of two, one lands with the first answer
@@ -53,6 +54,17 @@ FAILING = {
     "500 empty": lasting(Status(status=500), BROKEN, "500"),
     "503": lasting(Status(status=503), BROKEN, "503"),
     "504 with HTML": lasting(Status(status=504, body=HTML), BROKEN, "504"),
+}
+TIMEOUT = {
+    "408": lasting(Status(status=408), BROKEN, "408"),
+    "502": lasting(Status(status=502, body=HTML), BROKEN, "502"),
+}
+THROTTLING = {
+    "429 with a date": lasting(Status(status=429, retry_after_s=2, retry_after_as="date"), THROTTLED, "429"),
+    "429 with a date in the past": lasting(
+        Status(status=429, retry_after_s=-3_600, retry_after_as="date"), THROTTLED, "429"
+    ),
+    "429 without Retry-After": lasting(Status(status=429), THROTTLED, "429"),
 }
 FRAMING = {
     "missing closing delimiter": lasting(Truncate(), HALF_BAD, "without its closing delimiter", SECOND),
@@ -102,7 +114,7 @@ ANSWERS = {
 
 
 # Three failing series at a time: a fourth, without a success in between, is an outage to the breaker, which waits.
-@pytest.mark.parametrize("cases", [BREAKING, CUT, FAILING], ids=["breaking", "cut", "failing"])
+@pytest.mark.parametrize("cases", [BREAKING, CUT, FAILING, TIMEOUT], ids=["breaking", "cut", "failing", "timeout"])
 def test_what_always_breaks_is_named(cases: dict[str, Case], tmp_path: Path) -> None:
     pull_faulty(cases, tmp_path, profile=PROFILE).assert_as_expected()
 
@@ -110,3 +122,8 @@ def test_what_always_breaks_is_named(cases: dict[str, Case], tmp_path: Path) -> 
 @pytest.mark.parametrize("cases", [FRAMING, ANSWERS], ids=["framing", "answers"])
 def test_what_is_always_wrong_is_named(cases: dict[str, Case], tmp_path: Path) -> None:
     pull_faulty(cases, tmp_path).assert_as_expected()
+
+
+@pytest.mark.parametrize("name", THROTTLING)  # one by one: the pace that is adapted to is that of the host
+def test_what_is_always_throttled_is_named(name: str, tmp_path: Path) -> None:
+    pull_faulty({name: THROTTLING[name]}, tmp_path, profile="[limits]\nattempts = 1\n").assert_as_expected()
