@@ -37,10 +37,13 @@ async def run(
     def absent(entries: list[Entry]) -> None:
         notices.extend(f"absent: {entry}" for entry in entries)
 
+    def short(study: StudyUID, reason: str) -> None:
+        notices.append(f"short: {study}: {reason}")
+
     async with serve_qido(instances, habits) as server, open_search_host(server.url, searched) as host:
         rows = [
             found
-            async for batch in search(host, searched, query, notice=notices.append, absent=absent)
+            async for batch in search(host, searched, query, notice=notices.append, absent=absent, short=short)
             for found in batch
         ]
     return Outcome(rows, notices, server)
@@ -220,8 +223,35 @@ async def test_what_is_named_and_not_there_is_told_when_the_rest_is_there() -> N
 async def test_a_server_that_states_more_series_than_it_lists_is_told_of() -> None:
     instances = archive(1)
     short = row(StudyInstanceUID="1.1", PatientID="P0", NumberOfStudyRelatedSeries=5)
-    found = await run(ALL, instances, Habits(extra={"studies": [short]}))
-    assert found.notices == ["study 1.1: the server states 5 series and lists 2"]
+    habits = Habits(extra={"studies": [short]})
+    found = await run(ALL, instances, habits)
+    told, short_of = (f"{what} 1.1: the server states 5 series and lists 2" for what in ("study", "short:"))
+    assert found.notices == [told, short_of]
+    one = await run(Query(targets=("1.1",)), instances, habits)
+    assert one.notices == [told, short_of]
+    two = await run(Query(series=("1.1.1", "1.1.2"), study=("1.1",)), instances, habits)
+    assert two.notices == [told]  # what is wanted of it is there
+    first = await run(Query(everything=True, limit_series=1), instances, habits)
+    assert first.notices == [told]
+
+
+@pytest.mark.parametrize("lasts", [False, True])
+async def test_an_empty_200_is_not_the_end_of_a_list(*, lasts: bool) -> None:
+    habits = Habits(blank_200=99 if lasts else 1)
+    instances = archive(4, series=1)
+    if lasts:
+        with pytest.raises(Truncated, match="200 and an empty body"):
+            await run(ALL, instances, habits, profile(page=2, attempts=2))
+        return
+    assert (await run(ALL, instances, habits, profile(page=2))).series == wanted(instances)
+
+
+async def test_rows_that_do_not_show_what_is_searched_by_while_others_do_are_told_of() -> None:
+    hidden = row(StudyInstanceUID="1.9")
+    found = await run(Query(patient=("P1",)), archive(3), Habits(extra={"studies": [hidden]}))
+    assert found.series == wanted(archive(3), lambda one: one.patient == "P1")
+    (note,) = found.notices
+    assert note.startswith("1 of the studies that the server lists do not show their PatientID, as others do")
 
 
 async def test_a_server_without_search_needs_a_manifest() -> None:

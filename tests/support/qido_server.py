@@ -82,6 +82,7 @@ class Habits:
     max_limit: int | None = None  # a larger limit is a 400 (Azure)
     max_offset: int | None = None  # a larger offset is a 400 (dcm4chee)
     empty_is_204: bool = True
+    blank_200: int = 0  # answers at an offset that are 200 and have no body, before the first that is as it should be
     lone_object: bool = False
     ignores_offset: bool = False
     shift: int = 0  # rows by which each page comes too early, as when rows were added at the front
@@ -134,6 +135,9 @@ class QidoServer:
         start = max(0, offset - habits.shift) if offset else 0
         size = min(limit, habits.cap or limit)
         page = rows[start : start + size]
+        if offset and habits.blank_200:
+            habits.blank_200 -= 1
+            return web.Response(status=200, content_type="application/dicom+json")
         headers = {}
         remaining = len(rows) - start - len(page) + habits.announces_too_many
         if habits.warns and page and remaining > 0:
@@ -215,7 +219,12 @@ async def serve_qido(instances: list[Instance], habits: Habits | None = None) ->
 
 
 def profile(
-    *, page: int = 100, max_offset: int | None = None, available: bool = True, wildcards: bool = True
+    *,
+    page: int = 100,
+    max_offset: int | None = None,
+    available: bool = True,
+    wildcards: bool = True,
+    attempts: int | None = None,
 ) -> Profile:
     """A generic profile with these ways of searching."""
     made = built_in("generic").model_dump()
@@ -225,6 +234,8 @@ def profile(
         "available": available,
         "wildcards": wildcards,
     }
+    if attempts is not None:
+        made["limits"]["attempts"] = attempts
     return Profile.model_validate(made)
 
 

@@ -89,7 +89,8 @@ def print_report(report: Report) -> None:
 def print_failures(failures: Sequence[Failure]) -> None:
     """Name what is missing, as far as somebody would read it."""
     for failure in failures[:_SHOWN_FAILURES]:
-        what = f"instance {failure.sop}" if failure.sop else f"series {failure.series}"
+        what = f"series {failure.series}" if failure.series else f"study {failure.study}"
+        what = f"instance {failure.sop}" if failure.sop else what
         say(f"  missing: {what}: {failure.reason}")
     if len(failures) > _SHOWN_FAILURES:
         say(f"  ... and {len(failures) - _SHOWN_FAILURES:,} more; `--json` lists them all")

@@ -8,7 +8,7 @@ import anyio
 
 from dicomhaul.cohort.paging import Page, Pager, iter_pages, parse_remaining
 from dicomhaul.cohort.search_keys import Key, Level, parameters, select
-from dicomhaul.errors import CohortError, Forbidden, HaulError, NotDicom, RefusedError, Unsupported
+from dicomhaul.errors import CohortError, Forbidden, HaulError, NotDicom, RefusedError, Truncated, Unsupported
 from dicomhaul.model import is_identifier
 from dicomhaul.net.host import Host
 from dicomhaul.net.response import JSON_LIMIT_BYTES
@@ -103,6 +103,8 @@ async def iter_rows(
         async def call(_attempt: int) -> tuple[list[Attributes], int | None]:
             async with host.session.get(path, accept=_MEDIA_TYPE, params=paged) as response:
                 body = await response.read(JSON_LIMIT_BYTES)
+                if response.status != 204 and not body.strip():  # the end of a list is a 204, or `[]`
+                    raise Truncated(f"the server answers the search with {response.status} and an empty body")
                 try:
                     rows = parse_answer(body)
                 except NotDicom as error:
@@ -141,13 +143,17 @@ async def iter_matching(
     *,
     also: Sequence[tuple[str, str]] = (),
     stated: int | None = None,
+    unsure: Callable[[Key, int], None] = lambda _key, _rows: None,
 ) -> AsyncGenerator[list[Attributes], None]:
-    """Yield the rows that match every key, whatever the server makes of them; `also` is sent and not checked."""
+    """Yield the rows that match every key, whatever the server makes of them; `also` is sent and not checked.
+
+    `unsure` is told of rows that are left out as they do not show what the key names, while others do.
+    """
     tags = {key.tag for key in keys}
     rows_of = iter_rows(host, profile, level, path, [*parameters(keys), *also], tags=tags, stated=stated)
     async with aclosing(rows_of) as pages:
         async for rows in pages:
-            yield select(rows, keys, level)
+            yield select(rows, keys, level, unsure=unsure)
 
 
 async def each(items: Iterable[T], call: Callable[[T], Awaitable[R]]) -> list[R]:

@@ -64,6 +64,11 @@ class Pick:
             named = self.series_filter if named is None else named & self.series_filter
         return next(iter(named)) if named is not None and len(named) == 1 else None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all series of the study are wanted."""
+        return self.whole and self.series_filter is None and self.sop_filter is None
+
     def wants(self, series: str) -> bool:
         """Say whether anything of a series can be wanted."""
         if self.series_filter is not None and series not in self.series_filter:

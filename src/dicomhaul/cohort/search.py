@@ -13,6 +13,7 @@ series): rows that say the same count once. Memory holds one wave of studies, an
 
 import logging
 import re
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -53,6 +54,7 @@ async def search(
     *,
     notice: Callable[[str], None] = _log.warning,
     absent: Callable[[list[Entry]], None] = lambda _: None,
+    short: Callable[[StudyUID, str], None] = lambda _study, _reason: None,
     may_be_empty: bool = False,
 ) -> AsyncGenerator[list[Series], None]:
     """Yield the series that a query asks for, in the server's order, each once; `folder` is left to the planner.
@@ -63,13 +65,14 @@ async def search(
         query: targets, manifest, filters, `search`, `everything`, `limit_series`.
         notice: told what is odd about the answers, and what was named and left out by the filters.
         absent: told what was named and is not there, when other things are.
+        short: told of a study that is wanted whole and of which series are not listed, and why one thinks so.
         may_be_empty: that nothing matches is an answer, and none of what was named is missed.
 
     Raises:
         CohortError: the query makes no sense here, nothing matches, or more may match than the server lists.
         TransferError, SourceError: the server fails.
     """
-    searcher = _Searcher(host, profile, query, notice)
+    searcher = _Searcher(host, profile, query, notice, short)
     left = query.limit_series
     found = False
     async with aclosing(searcher.iter_series(wave=_WAVE if left is None else max(1, min(left, _WAVE)))) as batches:
@@ -80,7 +83,10 @@ async def search(
             if left is not None:
                 left -= len(rows)
                 if left <= 0:
-                    return
+                    break
+    searcher.tell_unsure()
+    if left is not None and left <= 0:
+        return
     if may_be_empty:
         return
     if not found:
@@ -121,7 +127,14 @@ class _Study:
 class _Searcher:
     """One query on one server."""
 
-    def __init__(self, host: Host, profile: Profile, query: Query, notice: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        profile: Profile,
+        query: Query,
+        notice: Callable[[str], None],
+        short: Callable[[StudyUID, str], None],
+    ) -> None:
         if not profile.search.available:
             raise CohortError("this server cannot be searched: give a manifest with study and series UIDs")
         query = _fold_uid_keys(query)
@@ -136,6 +149,8 @@ class _Searcher:
         if self._picks.everything and not (self._keys or query.everything):
             raise CohortError("nothing to search for: name something, filter by something, or ask for --all")
         self._studies_seen = 0
+        self._short = short
+        self._unsure: Counter[tuple[Level, str]] = Counter()
 
     async def iter_series(self, *, wave: int) -> AsyncGenerator[list[Series], None]:
         await locate(self._host, self._profile, self._picks, must_exist=self._query.targets)
@@ -180,7 +195,13 @@ class _Searcher:
 
     def _search_studies(self, keys: Sequence[Key], hints: Sequence[Key]) -> AsyncGenerator[list[Attributes], None]:
         return iter_matching(
-            self._host, self._profile, Level.STUDIES, search_studies_path(), keys, also=parameters(hints)
+            self._host,
+            self._profile,
+            Level.STUDIES,
+            search_studies_path(),
+            keys,
+            also=parameters(hints),
+            unsure=self._note_unsure,
         )
 
     async def _study(self, uid: str) -> _Study | None:
@@ -203,13 +224,24 @@ class _Searcher:
         listed = 0
         found: list[Series] = []
         async with aclosing(
-            iter_matching(self._host, self._profile, Level.SERIES, search_series_path(study.uid), keys, stated=stated)
+            iter_matching(
+                self._host,
+                self._profile,
+                Level.SERIES,
+                search_series_path(study.uid),
+                keys,
+                stated=stated,
+                unsure=self._note_unsure,
+            )
         ) as pages:
             async for rows in pages:
                 listed += len(rows)
                 found += (series for series in (_series_in(study, row) for row in rows) if pick.wants(series.series))
         if stated is not None and listed < stated:
-            self._notice(f"study {study.uid}: the server states {stated} series and lists {listed}")
+            reason = f"the server states {stated} series and lists {listed}"
+            self._notice(f"study {study.uid}: {reason}")
+            if pick.is_whole and self._query.limit_series is None:
+                self._short(study.uid, reason)
         chosen = await each(found, lambda series: self._choose(series, pick))
         return [series for series in chosen if series is not None]
 
@@ -236,9 +268,22 @@ class _Searcher:
         path = search_instances_path(series.study, series.series)
         stated = None if keys else series.expected
         async with aclosing(
-            iter_matching(self._host, self._profile, Level.INSTANCES, path, keys, stated=stated)
+            iter_matching(
+                self._host, self._profile, Level.INSTANCES, path, keys, stated=stated, unsure=self._note_unsure
+            )
         ) as pages:
             return [uid_of(row, Level.INSTANCES) async for rows in pages for row in rows]
+
+    def _note_unsure(self, key: Key, rows: int) -> None:
+        self._unsure[key.level, key.name] += rows
+
+    def tell_unsure(self) -> None:
+        """Tell what was left out because nobody can say whether it matches."""
+        for (level, name), rows in self._unsure.items():
+            self._notice(
+                f"{rows:,} of the {level.value} that the server lists do not show their {name}, as others do: "
+                "they may match, and are left out"
+            )
 
     def why_empty(self) -> str:
         """Say why nothing was found: names of keys, never their values, which may be a patient's."""

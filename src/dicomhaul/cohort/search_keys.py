@@ -7,7 +7,7 @@ persons, times and sequences are left to the server, whose rules for them differ
 
 import enum
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -237,8 +237,14 @@ def alternatives(keys: Sequence[Key]) -> list[list[Key]]:
     return spread
 
 
-def select(rows: Sequence[Attributes], keys: Sequence[Key], level: Level) -> list[Attributes]:
-    """Return the rows of one page that match every key.
+def select(
+    rows: Sequence[Attributes],
+    keys: Sequence[Key],
+    level: Level,
+    *,
+    unsure: Callable[[Key, int], None] = lambda _key, _rows: None,
+) -> list[Attributes]:
+    """Return the rows of one page that match every key; tell `unsure` how many were left out as nobody can tell.
 
     Raises CohortError if no row shows an attribute at all: then nobody can tell whether the server has matched it.
     """
@@ -249,5 +255,7 @@ def select(rows: Sequence[Attributes], keys: Sequence[Key], level: Level) -> lis
             raise CohortError(
                 f"the server lists {level.value} without their {key.name}, so it may have ignored it in the search"
             )
+        if hidden := verdicts.count(None):
+            unsure(key, hidden)
         kept = [row for row, verdict in zip(kept, verdicts, strict=True) if verdict]
     return kept

@@ -14,7 +14,7 @@ from dicomhaul.cohort.manifest import Entry, iter_series
 from dicomhaul.cohort.target import refuse_idc_words
 from dicomhaul.errors import CohortError, HaulError
 from dicomhaul.land.layout import Layout
-from dicomhaul.model import Query, Series
+from dicomhaul.model import Failure, Query, Series, StudyUID
 from dicomhaul.net.clock import SystemClock
 from dicomhaul.plan.estimate import Summary
 from dicomhaul.plan.shard import shard_of
@@ -56,6 +56,9 @@ async def _search(sheet: Sheet, environ: Mapping[str, str]) -> Summary:
     def absent(entries: list[Entry]) -> None:
         sheet.missing += [failure_of(entry, "the server does not list it") for entry in entries]
 
+    def short(study: StudyUID, reason: str) -> None:
+        sheet.short.append(Failure(study, None, None, reason))
+
     sheet.searched = True
     request, source = sheet.request, sheet.request.source.specs[0]
     async with build.open_source_host(
@@ -66,7 +69,7 @@ async def _search(sheet: Sheet, environ: Mapping[str, str]) -> Summary:
         tally=sheet.tally,
         requests_per_s=request.requests_per_s,
     ) as host:
-        found = search(host, source.profile, request.query, notice=sheet.notes.append, absent=absent)
+        found = search(host, source.profile, request.query, notice=sheet.notes.append, absent=absent, short=short)
         try:
             return await _stream(sheet, found)
         finally:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Final
 
 from dicomhaul.config.options import QUERY_JSON
@@ -42,6 +43,7 @@ class Sheet:
 
     Attributes:
         missing: what was named and nobody has.
+        short: studies that should have more series than their source lists.
         tally: counts the requests that were sent to find the rows.
         searched: whether the rows are a server's answer of now.
         preview: what a sync would do, where that was asked.
@@ -60,6 +62,7 @@ class Sheet:
         self.router = router
         self.notes = notes
         self.missing: list[Failure] = []
+        self.short: list[Failure] = []
         self.tally = Tally()
         self.searched = False
         self.preview: Preview | None = None
@@ -132,7 +135,7 @@ class Sheet:
                 layout=self.request.layout,
                 searched=self.searched,
                 rows=self._loaded(batches),
-                missing=self.missing,
+                missing=chain(self.missing, self.short),  # lists that fill while the rows come
                 following=load.following,
                 beside=load.beside,
             )
