@@ -1,13 +1,14 @@
 """The daemon as a user runs it: a process that makes runs, answers, and is stopped, killed and started again."""
 
 import json
+import os
 import re
 import signal
 import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,30 @@ def test_a_run_that_the_end_of_the_daemon_ended_is_made_at_its_next_start(folder
             wait_until(lambda: state_of(folder)["last_success"] is not None, "it is made again", unless=running.process)
             stop(running)
     assert runs(folder) == ["interrupted", "complete"]
+    assert read_tree(folder / "dest") == expected_tree(catalog)
+
+
+def test_a_run_that_outlives_its_daemon_is_waited_for_and_not_made_again(folder: Path) -> None:
+    catalog = made_up_catalog(*COUNTS)
+    with origin_thread(catalog) as origin, ExitStack() as stack:
+        write_job(folder, origin.url)
+        make_due(folder, "mirror")
+        with daemon(folder) as (running, _):
+            wait_until(lambda: len(origin.requests) >= 1, "the run has begun", unless=running.process)
+            daemon_id = running.process.pid
+            (child,) = map(int, Path(f"/proc/{daemon_id}/task/{daemon_id}/children").read_text().split())
+            os.kill(child, signal.SIGSTOP)  # it does not hear that its daemon is gone
+            stack.callback(os.kill, child, signal.SIGCONT)
+            running.process.kill()
+            running.wait()
+        with daemon(folder) as (running, url):
+            wait_until(lambda: "it goes on" in running.stderr.read_text(), "it is noticed", unless=running.process)
+            wait_until(lambda: runs(folder) == ["complete"], "it succeeds", unless=running.process)
+            assert json.loads(get(f"{url}/healthz")[1])["jobs"]["mirror"]["running"]
+            stack.close()
+            wait_until(lambda: state_of(folder)["last_success"] is not None, "it is counted", unless=running.process)
+            stop(running)
+    assert runs(folder) == ["complete"]
     assert read_tree(folder / "dest") == expected_tree(catalog)
 
 

@@ -12,6 +12,7 @@ Only the standard library: this one is in memory for as long as the run is.
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -41,6 +42,10 @@ class _Stop:
         signal.signal(signal.SIGINT, self._hear)
         threading.Thread(target=self._watch, daemon=True).start()
 
+    def is_asked(self) -> bool:
+        """Say whether it is so right now, though the thread may not have been told yet."""
+        return self.asked.is_set() or bool(select.select([0], [], [], 0)[0])
+
     def _hear(self, _number: int, _frame: object) -> None:
         self.asked.set()
 
@@ -59,7 +64,7 @@ def run(result: Path, lock: Path, name: str, form: Form, command: list[str]) -> 
         if stop.asked.wait(_LOOK_S):
             _write(result, code=-signal.SIGTERM, interrupted=True)
             return
-    if stop.asked.is_set():
+    if stop.is_asked():  # who looks for the lock after its daemon's end, and finds it free, may begin another run
         _write(result, code=-signal.SIGTERM, interrupted=True)
         return
     process = subprocess.Popen(

@@ -1,6 +1,7 @@
 """Starts runs as processes (`child`), ends them, and reads how they ended, whoever started them."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Collection
@@ -13,6 +14,8 @@ from anyio.abc import Process
 from pydantic import TypeAdapter, ValidationError
 
 from dicomhaul.daemon.decide import Begun, Ended, TimedJob
+from dicomhaul.land.kernel_lock import HELD, try_lock
+from dicomhaul.land.writer import landing_error
 
 _ENDED: Final = TypeAdapter(Ended)
 _MOST_BYTES: Final = 4096
@@ -28,6 +31,10 @@ class Runner(Protocol):
 
     def how_ended(self, run: Begun) -> Ended | None:
         """Say how a run of an earlier daemon ended; None: it did not, or nobody has seen it end."""
+        ...
+
+    def is_alive(self, run: Begun) -> bool:
+        """Say whether anything of a run of an earlier daemon goes on. Raises LandingError where nobody can say."""
         ...
 
     def forget(self, keep: Collection[str]) -> None:
@@ -67,8 +74,8 @@ class Processes:
     async def run(self, job: TimedJob, run: Begun) -> Ended:
         """See `Runner.run`."""
         result = self._result(run.id)
-        lock = self._folder / f"{hashlib.sha256(run.destination.encode()).hexdigest()[:32]}.lock"
-        words = [sys.executable, "-P", "-m", _CHILD, str(result), str(lock), job.name, self._form, *self._command(job)]
+        lock = str(self._lock(run))
+        words = [sys.executable, "-P", "-m", _CHILD, str(result), lock, job.name, self._form, *self._command(job)]
         process = await anyio.open_process(
             words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=None, start_new_session=True
         )
@@ -90,6 +97,25 @@ class Processes:
         except (FileNotFoundError, ValidationError):
             return None
 
+    def is_alive(self, run: Begun) -> bool:
+        """See `Runner.is_alive`: it has the lock of its destination, from before it begins until after its record."""
+        lock = self._lock(run)
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise landing_error(error, f"open {lock}") from error
+        try:
+            try_lock(descriptor)
+        except OSError as error:
+            if error.errno not in HELD:
+                raise landing_error(error, f"lock {lock}") from error
+            return True
+        finally:
+            os.close(descriptor)  # and with it, the lock
+        return False
+
     def forget(self, keep: Collection[str]) -> None:
         """See `Runner.forget`."""
         for path in self._folder.glob("*.json"):
@@ -103,6 +129,9 @@ class Processes:
         for process in self._running:
             with suppress(ProcessLookupError):
                 process.terminate()
+
+    def _lock(self, run: Begun) -> Path:
+        return self._folder / f"{hashlib.sha256(run.destination.encode()).hexdigest()[:32]}.lock"
 
     def _result(self, run_id: str) -> Path:
         return self._folder / f"{run_id}.json"

@@ -3,7 +3,8 @@
 What must not be here: when a run is due (`job.schedule`), which one begins (`decide`), how one is made (`runner`).
 
 The order makes a run happen once, whenever the daemon is killed: its beginning is saved before it is made, its end is
-known from its own record (`Runner.how_ended`) before it is saved, and that record is forgotten only afterwards.
+known from its own record (`Runner.how_ended`) before it is saved, and that record is forgotten only afterwards. A run
+that outlives its daemon goes on for the next one, too: until nothing of it is alive, it is not known to be gone.
 """
 
 import logging
@@ -20,6 +21,7 @@ from dicomhaul.daemon.runner import Runner
 from dicomhaul.ports import Clock
 
 LOOK_S: Final = 30.0  # at least that often: the wall clock may be set, or the machine sleep
+OUTLIVED_LOOK_S: Final = 1.0  # between looks whether a run of an earlier daemon has ended
 
 _log = logging.getLogger("dicomhaul.daemon")
 
@@ -46,7 +48,8 @@ class Supervisor:
         clock: says when it is.
         new_id: names a run as no other one is, of this daemon or an earlier one.
 
-    Raises LedgerError for a state that cannot be read, LandingError where it cannot be written.
+    Raises LedgerError for a state that cannot be read, LandingError where it cannot be written, or nobody can say
+    whether a run of an earlier daemon goes on.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class Supervisor:
         if loaded is None:
             _log.info("nothing ran here before: each job waits for its next time")
         self._state: State = loaded or {}
-        self._recover()
+        self._outlived = self._recover()
 
     @property
     def jobs(self) -> tuple[TimedJob, ...]:
@@ -95,7 +98,10 @@ class Supervisor:
         self._changed.set()
 
     def stop(self) -> None:
-        """Start nothing any more, end what runs, cleanly; `serve` returns once it has ended."""
+        """Start nothing any more, end what runs, cleanly; `serve` returns once it has ended.
+
+        A run that outlived an earlier daemon is left to the next one.
+        """
         self._stopping = True
         self._runner.stop()
         self._changed.set()
@@ -103,25 +109,48 @@ class Supervisor:
     async def serve(self) -> None:
         """Run jobs until `stop` is called. Raises LandingError where the state cannot be written."""
         async with anyio.create_task_group() as group:
+            for name, run in self._outlived.items():
+                group.start_soon(self._wait_for, name, run)
             while not self._stopping:
                 self._changed = anyio.Event()
                 wait_s = self._turn(group)
                 self._turned_at = self._clock.monotonic()
                 await self._sleep(wait_s)
 
-    def _recover(self) -> None:
-        """Learn how the runs of an earlier daemon ended."""
+    def _recover(self) -> dict[str, Begun]:
+        """Learn how the runs of an earlier daemon ended; return those that go on, by job."""
         state = first_seen(self._state, self._jobs, self._clock.now())
+        outlived: dict[str, Begun] = {}
         for name, known in state.items():
             if known.run is None:
                 continue
-            how = self._runner.how_ended(known.run)
-            if how is None or how.interrupted:
-                _log.warning("%s: its run for %s was interrupted; it is made again", name, _when(known.run.slot))
-            state = end(state, name, how)
+            if self._goes_on(known.run):
+                _log.warning("%s: its run for %s outlived its daemon; it goes on", name, _when(known.run.slot))
+                outlived[name] = known.run
+            else:
+                state = self._learn(state, name, known.run)
         if state != self._state:
             self._save(state)
-        self._runner.forget(())
+        self._runner.forget([run.id for run in outlived.values()])
+        return outlived
+
+    async def _wait_for(self, name: str, run: Begun) -> None:
+        """Wait for the end of a run of an earlier daemon, and count it."""
+        while self._goes_on(run):
+            if self._stopping:
+                return
+            await self._clock.sleep(OUTLIVED_LOOK_S)
+        self._close(self._learn(self._state, name, run))
+
+    def _goes_on(self, run: Begun) -> bool:
+        return self._runner.how_ended(run) is None and self._runner.is_alive(run)
+
+    def _learn(self, state: State, name: str, run: Begun) -> State:
+        """Return the state after a run that goes on no more: its record is looked for after its last sign of life."""
+        how = self._runner.how_ended(run)
+        if how is None or how.interrupted:
+            _log.warning("%s: its run for %s was interrupted; it is made again", name, _when(run.slot))
+        return end(state, name, how)
 
     def _turn(self, group: TaskGroup) -> float:
         """Begin what is due; return for how long there is nothing to do."""
@@ -148,7 +177,11 @@ class Supervisor:
         took_s = how.ended_at - run.started_at
         level = logging.INFO if how.code == 0 or how.interrupted else logging.ERROR
         _log.log(level, "%s: ended with exit code %d after %.0f s", name, how.code, took_s)
-        self._save(end(self._state, name, how))
+        self._close(end(self._state, name, how))
+
+    def _close(self, state: State) -> None:
+        """Save the state after a run, then forget its record."""
+        self._save(state)
         self._runner.forget([each.run.id for each in self._state.values() if each.run is not None])
         self._changed.set()
 

@@ -111,6 +111,16 @@ def test_the_next_run_waits_for_what_a_killed_child_left_behind(tmp_path: Path, 
     assert not (tmp_path / "third").exists()
 
 
+def test_without_a_daemon_nothing_begins_however_slowly_its_end_is_heard(tmp_path: Path) -> None:
+    script = (
+        "from pathlib import Path; from dicomhaul.daemon import child; child._Stop._watch = lambda self: None; "
+        "child.run(Path('0.json'), Path('lock'), 'job', 'text', ['touch', 'begun'])"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, stdin=subprocess.DEVNULL, check=True, timeout=60)
+    assert json.loads((tmp_path / "0.json").read_text())["interrupted"]
+    assert not (tmp_path / "begun").exists()
+
+
 def test_a_label_makes_json_of_whatever_a_run_says() -> None:
     assert labelled("so", "job", "text") == "job: so"
     record = {"ts": "t", "level": "info", "logger": "x", "message": "m", "fields": {}}

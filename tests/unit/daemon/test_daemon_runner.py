@@ -1,6 +1,7 @@
 """Runs as processes: stopped whenever that is, a run is either made or made again."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -8,7 +9,9 @@ import pytest
 
 from dicomhaul.daemon.decide import Begun, TimedJob
 from dicomhaul.daemon.runner import Processes
+from dicomhaul.errors import LandingError
 from dicomhaul.job.schedule import schedule_of
+from dicomhaul.land.kernel_lock import try_lock
 
 JOB = TimedJob("job", Path("/jobs/job.toml"), Path("/data"), schedule_of("0 2 * * *"))
 RUN = Begun("run", 1.0, 2.0, "/data")
@@ -42,3 +45,20 @@ async def test_a_run_that_is_stopped_before_it_has_begun_was_interrupted(tmp_pat
 def test_a_record_of_an_end_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
     assert runner(tmp_path, "").how_ended(RUN) is None
+
+
+def test_a_run_is_alive_while_anything_has_the_lock_of_its_destination(tmp_path: Path) -> None:
+    processes = runner(tmp_path, "")
+    assert not processes.is_alive(RUN)
+    anyio.run(processes.run, JOB, RUN)
+    assert not processes.is_alive(RUN)
+    (lock,) = tmp_path.glob("*.lock")
+    with lock.open("r+b") as held:
+        try_lock(held.fileno())
+        assert processes.is_alive(RUN)
+        assert not processes.is_alive(replace(RUN, destination="/other"))
+    assert not processes.is_alive(RUN)
+    lock.unlink()
+    lock.mkdir()
+    with pytest.raises(LandingError, match="open "):
+        processes.is_alive(RUN)

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import Literal
 
 import anyio
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicomhaul.daemon import supervisor as supervisor_module
-from dicomhaul.daemon.decide import Begun, Ended, State, TimedJob
+from dicomhaul.daemon.decide import Begun, Ended, JobState, State, TimedJob
 from dicomhaul.daemon.supervisor import Supervisor
 from dicomhaul.job.schedule import schedule_of
 from support.clock import FakeClock
@@ -34,6 +35,19 @@ class Made:
     started_at: float
 
 
+Leaves = Literal["nothing", "stopped", "success"]
+
+
+@dataclass
+class Outliving:
+    """A run whose daemon was killed: when it ends, and what it leaves then."""
+
+    name: str
+    run: Begun
+    until: float
+    leaves: Leaves
+
+
 @dataclass
 class World:
     """What outlives the daemon: its store, the runs' own records of their end, and what really happened."""
@@ -43,7 +57,7 @@ class World:
     results: dict[str, Ended] = field(default_factory=dict)
     made: dict[str, list[Made]] = field(default_factory=dict)
     busy: set[PurePath] = field(default_factory=set)
-    interrupted: int = 0
+    outliving: list[Outliving] = field(default_factory=list)
     steps_left: float = float("inf")  # until the daemon is killed
 
     def step(self) -> None:
@@ -51,6 +65,23 @@ class World:
         if self.steps_left <= 0:
             raise Killed
         self.steps_left -= 1
+
+    def settle(self) -> None:
+        """Let what outlived its daemon come to its end, if it is time."""
+        for each in sorted(self.outliving, key=lambda each: each.until):
+            if each.until > self.clock.now():
+                return
+            self.outliving.remove(each)
+            if each.leaves == "success":
+                self.made.setdefault(each.name, []).append(Made(each.run.slot, each.run.started_at))
+                self.results[each.run.id] = Ended(0, interrupted=False, ended_at=each.until)
+            elif each.leaves == "stopped":
+                self.results[each.run.id] = Ended(-15, interrupted=True, ended_at=each.until)
+
+    def ends_of(self, destination: str) -> list[float]:
+        """When those end that have the lock of a destination though their daemon is gone."""
+        self.settle()
+        return [each.until for each in self.outliving if each.run.destination == destination]
 
 
 @dataclass
@@ -70,23 +101,24 @@ class Disk:
 
 @dataclass
 class Children:
-    """Runs that take a while, and end with their daemon; some leave a record of that, some were killed, too."""
+    """Runs that take a while, and after the end of their daemon as long as its life says."""
 
     world: World
     duration_s: float
-    seconds_to_stop: int = 0
+    life: "Life"
 
     async def run(self, job: TimedJob, run: Begun) -> Ended:
         world = self.world
         world.step()
+        while ends := world.ends_of(run.destination):
+            await world.clock.sleep(max(ends) - world.clock.now())
         assert job.destination not in world.busy, "two runs on one destination"
         world.busy.add(job.destination)
         try:
             await world.clock.sleep(self.duration_s)
         except BaseException:
-            world.interrupted += 1
-            if world.interrupted % 2:
-                world.results[run.id] = Ended(-15, interrupted=True, ended_at=world.clock.now())
+            until = world.clock.now() + self.life.lingers_s
+            world.outliving.append(Outliving(job.name, run, until, self.life.leaves))
             raise
         finally:
             world.busy.discard(job.destination)
@@ -96,9 +128,14 @@ class Children:
         return world.results[run.id]
 
     def how_ended(self, run: Begun) -> Ended | None:
+        self.world.settle()
         return self.world.results.get(run.id)
 
+    def is_alive(self, run: Begun) -> bool:
+        return self.world.ends_of(run.destination) != []
+
     def forget(self, keep: Collection[str]) -> None:
+        self.world.settle()
         self.world.step()
         for run_id in set(self.world.results) - set(keep):
             del self.world.results[run_id]
@@ -109,11 +146,16 @@ class Children:
 
 @dataclass(frozen=True)
 class Life:
-    """How long a daemon lives, in steps and in seconds, and for how long there is none afterwards."""
+    """How long a daemon lives, in steps and in seconds, and for how long there is none afterwards.
+
+    Its runs go on for a while after it, and leave something.
+    """
 
     steps: float
     seconds: float
     down_s: float
+    lingers_s: float = 0.0
+    leaves: Leaves = "nothing"
 
 
 def live(jobs: list[TimedJob], lives: list[Life], *, duration_s: float) -> World:
@@ -123,7 +165,7 @@ def live(jobs: list[TimedJob], lives: list[Life], *, duration_s: float) -> World
 
     async def one_life(life: Life) -> None:
         world.steps_left = life.steps
-        children = Children(world, duration_s)
+        children = Children(world, duration_s, life)
         daemon = Supervisor(jobs, store=Disk(world), runner=children, clock=world.clock, new_id=lambda: next(ids))
 
         async def die() -> None:
@@ -147,6 +189,7 @@ def live(jobs: list[TimedJob], lives: list[Life], *, duration_s: float) -> World
             world.clock.advance(life.down_s)
 
     anyio.run(week)
+    world.settle()
     return world
 
 
@@ -168,6 +211,7 @@ def all_slots(job: TimedJob) -> list[float]:
 def _looks_seldom() -> object:
     patch = pytest.MonkeyPatch()
     patch.setattr(supervisor_module, "LOOK_S", 6 * HOUR)  # the clock is never set: looks between times change nothing
+    patch.setattr(supervisor_module, "OUTLIVED_LOOK_S", 180.0)
     yield
     patch.undo()
 
@@ -176,11 +220,14 @@ NIGHTLY = timed("nightly", "30 2 * * *", "/data/a", jitter_s=1800.0)
 QUARTERLY = timed("quarterly", "10 */6 * * *", "/data/b")
 BESIDE = timed("beside", "40 2,14 * * *", "/data/a")
 
+leaves = st.sampled_from(Leaves.__args__)  # type: ignore[attr-defined]
 kills = st.builds(
     Life,
     st.integers(0, 30) | st.just(float("inf")),
     st.floats(1.0, 2 * DAY),
     st.just(0.0),
+    st.sampled_from((0.0, 5.0, 180.0)),
+    leaves,
 )
 
 
@@ -195,7 +242,14 @@ def test_killed_and_started_again_each_run_happened_once(lives: list[Life]) -> N
         assert len(made) <= len(all_slots(job)) + 1
 
 
-anything = st.builds(Life, st.integers(0, 30), st.floats(1.0, 2 * DAY), st.floats(0.0, 2 * DAY))
+anything = st.builds(
+    Life,
+    st.integers(0, 30),
+    st.floats(1.0, 2 * DAY),
+    st.floats(0.0, 2 * DAY),
+    st.sampled_from((0.0, 60.0, 7 * HOUR)),
+    leaves,
+)
 
 
 @settings(max_examples=12)
@@ -211,6 +265,50 @@ def test_however_long_it_is_down_and_runs_take_none_is_made_twice_and_each_is_ca
         assert slots == sorted(set(slots)), "a slot was run twice"
         for each in made:  # it stands for all that was missed, up to the last one
             assert each.slot == job.schedule.last_due(each.started_at, job.name)
+
+
+@pytest.mark.parametrize("leaves", ["nothing", "stopped", "success"])
+@pytest.mark.parametrize("down_s", [0.0, 60.0, HOUR])
+def test_a_run_that_outlives_its_daemon_is_counted_if_it_succeeds_and_else_made_again(
+    leaves: Leaves, down_s: float
+) -> None:
+    first = QUARTERLY.schedule.next_slot(START)
+    killed = Life(float("inf"), first + 60.0 - START, down_s, lingers_s=120.0, leaves=leaves)
+    again = Life(float("inf"), 30.0, 0.0)  # killed, too, while it waits
+    world = live([QUARTERLY], [killed, again], duration_s=300.0)
+    made = world.made["quarterly"]
+    assert [each.slot for each in made] == all_slots(QUARTERLY)
+    assert (made[0].started_at == first) == (leaves == "success")
+
+
+def test_what_outlives_its_daemon_keeps_others_from_its_destination_alone() -> None:
+    one, other = timed("one", "0 2 * * *", "/data/a"), timed("other", "30 2 * * *", "/data/a")
+    third = timed("third", "30 2 * * *", "/data/b")
+    first = one.schedule.next_slot(START)
+    killed = Life(float("inf"), first + 60.0 - START, 0.0, lingers_s=HOUR, leaves="success")
+    world = live([one, other, third], [killed], duration_s=60.0)
+    assert len(world.made["one"]) == 7
+    assert world.made["other"][0].started_at == pytest.approx(first + 60.0 + HOUR)
+    assert world.made["third"][0].started_at == first + HOUR / 2
+
+
+def test_a_daemon_that_is_stopped_does_not_wait_for_what_outlived_another() -> None:
+    world = World(FakeClock(START))
+    run = Begun("run", START - HOUR, START - HOUR, "/data/b")
+    world.saved = {"quarterly": JobState(START - DAY, START - 7 * HOUR, run)}
+    world.outliving.append(Outliving("quarterly", run, START + HOUR, "success"))
+    children = Children(world, 60.0, Life(float("inf"), float("inf"), 0.0))
+    daemon = Supervisor([QUARTERLY], store=Disk(world), runner=children, clock=world.clock)
+
+    async def serve() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(daemon.serve)
+            await world.clock.sleep(600.0)
+            daemon.stop()
+
+    anyio.run(serve)
+    assert world.clock.now() < START + HOUR
+    assert world.saved["quarterly"].run == run
 
 
 def test_a_run_that_takes_longer_than_its_interval_is_followed_by_one_for_all_that_fell_due() -> None:
