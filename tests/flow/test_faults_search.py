@@ -9,6 +9,7 @@ import pytest
 
 from dicomhaul.origin import Cut, Flood, Gzip, Pages, Rule, Stall, Status, Truncate, synthetic_catalog
 from dicomhaul.origin.faults import Action
+from dicomhaul.wire.dicom_json import STUDY_SERIES, STUDY_UID
 from support.command import Ended, run_command
 from support.destination import assert_recorded, expected_tree, has_ledger, read_series_states, read_tree
 from support.made_up import made_up_rows
@@ -73,6 +74,7 @@ CASES = {
     "JSON error with 200": Case(Status(status=200, body='{"Message": "no"}'), 1, 2, "has no StudyInstanceUID"),
     "JSON cut inside whole HTTP": Case(Truncate(after_bytes=100), DAMAGED, 1, "is not JSON"),
     "nothing at all, and nobody says so": Case(Cut(after_bytes=0, outer="close"), DAMAGED, 1, "before its first byte"),
+    "200 empty": Case(Status(status=200), DAMAGED, 1, "200 and an empty body"),
     "500 empty": Case(Status(status=500), TRIES, 1, "500"),
     "gzip bomb": Case(Gzip(pad_bytes=100_000_000), 1, 1, "more than"),
     "JSON that nests for ever": Case(
@@ -110,6 +112,21 @@ def test_pages_that_are_short_or_shift(tmp_path: Path) -> None:
     assert asked.pop(shifting) == 2  # 3; 1 old and 1 new
     assert set(asked.values()) == {1}
     assert len(asked) == len(rows)
+
+
+def test_a_study_of_which_series_are_not_listed_is_named_each_time(tmp_path: Path) -> None:
+    rows = made_up_rows(1, 1, series_a_study=2)
+    study, catalog = rows[0].study, synthetic_catalog(rows)
+    stated = f'[{{"{STUDY_UID}": {{"Value": ["{study}"]}}, "{STUDY_SERIES}": {{"Value": [5]}}}}]'
+    listing = Flood(before=stated, headers={"Content-Type": "application/dicom+json"})
+    rule = Rule(path="^/studies$", level="search", times=frozenset({1}), action=listing)
+    with origin_thread(catalog, rules=[rule]) as origin:
+        ended = pull(tmp_path, origin.url)
+        again = run_command("resume", tmp_path / "dest")
+    for one in (ended, again):
+        assert one.code == 3, one.stderr
+        assert f"  missing: study {study}: the server states 5 series and lists 2" in one.stdout.splitlines()
+    assert read_tree(tmp_path / "dest") == expected_tree(catalog)
 
 
 @pytest.mark.long
