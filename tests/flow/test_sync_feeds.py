@@ -266,6 +266,7 @@ def test_a_server_that_tells_nothing_is_searched_for_recent_studies(commands: Qu
         first = it.sync()
         assert first.code == 0, first.stderr
         assert first.stderr.count("this server tells no changes") == 1
+        assert "what was stored anew under its UID is not found" in first.stderr
         it.archive.store("1.2.0", "1.2.0.0", 9)
         it.archive.store("1.2.9", "1.2.9.0", 1)
         days = "36500"

@@ -1,7 +1,7 @@
 """A search of recent studies, where a server has no feed: the cohort's own, narrowed by the study date. Pure.
 
 It finds what is new by its *date*. A study that is old and was stored today, and whatever was removed, is found when
-the whole cohort is compared the next time.
+the whole cohort is compared the next time. What was stored anew under its UID no search tells.
 """
 
 import datetime as dt
@@ -12,8 +12,10 @@ from dicomhaul.cohort.dates import DateRange, parse_date_range
 from dicomhaul.model import Query
 
 WARNING: Final = (
-    "this server tells no changes: studies of the last {days} days are searched; what was stored late, changed or "
-    "removed in older ones is found every {reconcile}, when everything is compared (--reconcile, --look-back)"
+    "this server tells no changes: studies of the last {days} days are searched for what was added; what was added to "
+    "older ones, and what was removed, is found every {reconcile}, when everything is compared (--reconcile, "
+    "--look-back), as many that went of a series as came only with --inventories; what was stored anew under its UID "
+    "is not found"
 )
 
 
