@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dicomhaul.origin import LivingArchive
+from dicomhaul.origin import LivingArchive, Rule, Status
 from support.destination import read_tree
 from support.origin_process import origin_thread
 from support.quick_command import QuickCommands, quick_commands
@@ -90,9 +90,9 @@ def test_as_many_that_went_as_came_are_found_by_the_list_of_each_series(
         before = read_tree(tmp_path)
         archive.remove("1.2.0", "1.2.0.1", 2)
         archive.store("1.2.0", "1.2.0.1", 9)
-        assert commands.run(*words(origin.url, tmp_path)).code == 0
+        assert commands.run(*words(origin.url, tmp_path), "--no-inventories").code == 0
         assert read_tree(tmp_path) == before  # by its count nothing has changed
-        listing = (*words(origin.url, tmp_path), "--inventories", "--max-delete", "1")
+        listing = (*words(origin.url, tmp_path), "--max-delete", "1")
         kept = commands.run(*listing, "--keep-withdrawn")
         assert (kept.code, kept.json["instances_landed"]) == (0, 1), kept.stderr
         assert read_tree(tmp_path) == before | held(archive)
@@ -104,8 +104,21 @@ def test_as_many_that_went_as_came_are_found_by_the_list_of_each_series(
         assert "instance" not in {entry.level for entry in origin.requests}
         archive.remove("1.2.0", "1.2.0.0", 1)
         archive.store("1.2.0", "1.2.0.0", 8)
-        refused = commands.run(*words(origin.url, tmp_path), "--inventories", "--max-delete", "0")
+        refused = commands.run(*words(origin.url, tmp_path), "--max-delete", "0")
         assert (refused.code, refused.json["error"]) == (1, "SyncRefused"), refused.stderr
+
+
+@pytest.mark.parametrize("status", [403, 204])
+def test_lists_that_cannot_be_had_or_are_empty_change_nothing_and_are_said(
+    commands: QuickCommands, tmp_path: Path, status: int
+) -> None:
+    archive, rule = filled(), Rule(path="/instances$", level="search", action=Status(status=status))
+    with origin_thread(archive, rules=[rule]) as origin:
+        assert commands.run(*words(origin.url, tmp_path)).code == 0
+        ended = commands.run(*words(origin.url, tmp_path))
+        assert (ended.code, ended.json["instances_landed"]) == (0, 0), ended.stderr
+        assert "of 3 series the server gives no list" in ended.stderr
+        assert read_tree(tmp_path) == held(archive)
 
 
 def test_what_one_sick_night_left_out_is_here_the_next_day_and_nothing_is_refused_any_more(

@@ -71,10 +71,11 @@ ReconcileOption = Annotated[
     ),
 ]
 InventoriesOption = Annotated[
-    bool,
+    bool | None,
     typer.Option(
-        "--inventories",
-        help="When a server is compared as a whole, ask for the list of each series, not for its count alone.",
+        "--inventories/--no-inventories",
+        help="When a server is compared as a whole, ask for the list of each series, not for its count alone; "
+        "unless told, where no feed is followed.",
         rich_help_panel=_SYNC,
     ),
 ]
@@ -147,7 +148,7 @@ def sync(
     dry_run: SyncDryRunOption = False,
     reconcile: ReconcileOption = "7d",
     look_back: LookBackOption = 30,
-    inventories: InventoriesOption = False,
+    inventories: InventoriesOption = None,
     as_json: parameters.JsonOption = False,
     quiet: parameters.QuietOption = False,
     verbose: parameters.VerboseOption = 0,

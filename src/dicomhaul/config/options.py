@@ -70,7 +70,8 @@ class SyncOptions:
         reconcile_s: seconds after which a source that is followed by a feed, or by study dates, is compared whole
             again; 0: each time.
         lookback_days: without a feed, studies of so many days are searched again each time.
-        inventories: a comparison of the whole asks a server for the list of each series, not for its count alone.
+        inventories: a comparison of the whole asks a server for the list of each series, not for its count alone; None:
+            where no feed tells of changes.
     """
 
     trash_days: int = 30
@@ -78,7 +79,7 @@ class SyncOptions:
     removal: RemovalLimits = RemovalLimits()  # noqa: RUF009 - frozen
     reconcile_s: float = 7 * 86_400.0
     lookback_days: int = 30
-    inventories: bool = False
+    inventories: bool | None = None
 
 
 QUERY_JSON = TypeAdapter(Query)  # a query as the ledger and the planning child read it

@@ -14,9 +14,10 @@ from dicomhaul.model import Query
 WARNING: Final = (
     "this server tells no changes: studies of the last {days} days are searched for what was added; what was added to "
     "older ones, and what was removed, is found every {reconcile}, when everything is compared (--reconcile, "
-    "--look-back), as many that went of a series as came only with --inventories; what was stored anew under its UID "
-    "is not found"
+    "--look-back); {unseen} is not found"
 )
+UNSEEN: Final = "what was stored anew under its UID"
+UNSEEN_BY_COUNTS: Final = f"{UNSEEN}, or as many instances removed of a series as were added to it (--inventories),"
 
 
 def narrowed(query: Query, today: dt.date, days: int) -> Query | None:

@@ -209,7 +209,7 @@ class SyncTable(Table):
     keep_withdrawn: bool = False
     reconcile: SecondsOrNone | None = None  # 0: each time
     look_back: Annotated[int, Field(ge=0)] | None = None  # days
-    inventories: bool = False
+    inventories: bool | None = None  # as SyncOptions
 
 
 class ScheduleTable(Table):

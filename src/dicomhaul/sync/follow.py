@@ -28,7 +28,7 @@ from dicomhaul.destination import Destination
 from dicomhaul.errors import LedgerError, RefusedError
 from dicomhaul.events import Noticed
 from dicomhaul.feed.choose import Feed, can_follow, feed_name, has_feed, open_feed
-from dicomhaul.feed.window import WARNING, narrowed
+from dicomhaul.feed.window import UNSEEN, UNSEEN_BY_COUNTS, WARNING, narrowed
 from dicomhaul.land.folder import beside_folder
 from dicomhaul.land.layout import parse_layout
 from dicomhaul.model import Query, Series
@@ -169,11 +169,21 @@ class Follower:
             self._tell_refused(error)
 
     async def compare_inventories(self, cohort_id: int) -> None:
-        """Hold each series against the server's list of it, where that is asked for. Errors as `follow`."""
-        if not self._sync.inventories or self._source.index is not None or not self._spec.profile.search.available:
+        """Hold each series against the server's list of it, where no feed tells or as asked. Errors as `follow`."""
+        if not self._compares_lists or self._source.index is not None or not self._spec.profile.search.available:
             return
         keep = self._sync.keep_withdrawn
-        await compare_inventories(await self._host(), self._spec.profile, self._at.ledger, cohort_id, keep=keep)
+        unlisted = await compare_inventories(
+            await self._host(), self._spec.profile, self._at.ledger, cohort_id, keep=keep
+        )
+        if unlisted:
+            message = f"of {unlisted} series the server gives no list: they are compared by their counts alone"
+            self._world.observer(Noticed(message))
+
+    @property
+    def _compares_lists(self) -> bool:
+        follows = self._can and has_feed(self._spec) and not self._refused and self._sync.reconcile_s > 0
+        return not follows if self._sync.inventories is None else self._sync.inventories
 
     def compared(self) -> None:
         """Everything was compared, and what came of it is recorded: the feed is followed from where it was before."""
@@ -287,7 +297,9 @@ class Follower:
         if not self._warned and self._sync.reconcile_s > 0:
             self._warned = True
             reconcile = f"{self._sync.reconcile_s / _DAY_S:g} days"
-            self._world.observer(Noticed(WARNING.format(days=self._sync.lookback_days, reconcile=reconcile)))
+            unseen = UNSEEN if self._compares_lists else UNSEEN_BY_COUNTS
+            message = WARNING.format(days=self._sync.lookback_days, reconcile=reconcile, unseen=unseen)
+            self._world.observer(Noticed(message))
 
     def _tell_refused(self, error: RefusedError) -> None:
         """Say it once: the source is compared as a whole instead, which is right and costs more."""

@@ -91,7 +91,7 @@ trash_days = 0
 keep_withdrawn = true
 reconcile = "2d"
 look_back = 3
-inventories = true
+inventories = false
 [schedule]
 cron = "30 2 * * 1-5"
 timezone = "Europe/Berlin"
@@ -148,7 +148,7 @@ textfile = "/var/lib/pacs.prom"
         accepted=job.options.accepted,
     )
     assert job.options.accepted.reasons == {"1.2.3": ("gone",)}
-    assert job.sync == SyncOptions(0, True, RemovalLimits(7, 0.5), 172_800.0, 3, inventories=True)
+    assert job.sync == SyncOptions(0, True, RemovalLimits(7, 0.5), 172_800.0, 3, inventories=False)
     assert job.schedule == schedule_of("30 2 * * 1-5", "Europe/Berlin", 600.0)
     assert job.max_age_s == 26 * 3600.0
     assert (job.notify.webhook_file, job.notify.always, job.notify.on_series_jobs) == (tmp_path / "hook", True, 2)
