@@ -261,6 +261,17 @@ def test_everything_is_compared_when_that_is_due(commands: QuickCommands, tmp_pa
         it.assert_equal()
 
 
+def test_what_a_comparison_does_not_see_is_learned_from_the_feed_before_it(
+    commands: QuickCommands, tmp_path: Path
+) -> None:
+    with mirror(commands, tmp_path) as it:
+        assert it.sync().code == 0
+        it.archive.store("1.2.0", "1.2.0.0", 1)  # another version
+        assert it.sync("--reconcile", "0").code == 0
+        assert it.compared()
+        it.assert_equal()
+
+
 def test_a_server_that_tells_nothing_is_searched_for_recent_studies(commands: QuickCommands, tmp_path: Path) -> None:
     with mirror(commands, tmp_path, kind="generic") as it:
         first = it.sync()

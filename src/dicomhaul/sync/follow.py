@@ -11,8 +11,9 @@ A search that finds none of what a feed says has come, or nothing recent, may be
 as a whole is empty too, and something of it is here, everything is compared, which refuses such an answer.
 
 Compared as a whole is what was never compared, what was compared longer ago than --reconcile, and what cannot be
-followed: what is named by UIDs or a manifest, and a source whose feed refuses us, which is said. The feed's position is
-taken before the comparison, so what changes meanwhile is told afterwards.
+followed: what is named by UIDs or a manifest, and a source whose feed refuses us, which is said. The feed is read first
+all the same, since a comparison does not see what was stored anew under its UID, and its position is taken before the
+comparison, so what changes meanwhile is told afterwards.
 """
 
 import json
@@ -141,12 +142,12 @@ class Follower:
         cohort_id = self._known() if self._can else None
         if cohort_id is None:
             return None
-        text = read_cursor(self._at.ledger, self._key)
-        position = None if text is None or self._sync.reconcile_s <= 0 else Position.from_json(text)
-        if position is None or self._is_due(position):
+        position = self._stored()
+        if position is None:
             return None
+        is_due = self._sync.reconcile_s <= 0 or self._is_due(position)
         if not has_feed(self._spec):
-            return cohort_id if await self._search_recent(cohort_id, position) else None
+            return cohort_id if not is_due and await self._search_recent(cohort_id, position) else None
         if position.at is None:
             return None
         try:
@@ -154,7 +155,16 @@ class Follower:
         except RefusedError as error:
             self._tell_refused(error)
             return None
-        return cohort_id if followed else None
+        return cohort_id if followed and not is_due else None
+
+    def _stored(self) -> Position | None:
+        text = read_cursor(self._at.ledger, self._key)
+        try:
+            return None if text is None else Position.from_json(text)
+        except LedgerError:
+            if self._sync.reconcile_s <= 0:  # which begins anew
+                return None
+            raise
 
     async def begin(self) -> None:
         """Take the feed's position, before everything is compared."""
