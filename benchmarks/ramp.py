@@ -21,7 +21,7 @@ from typing import Any, Final
 from benchmarks import machine, peers
 from benchmarks.data import Shape, clear
 from benchmarks.peers import Scene
-from benchmarks.stages import problem_of, run_command, served_scene
+from benchmarks.stages import make_room, problem_of, run_command, served_scene
 from benchmarks.workloads import CT_BYTES, DICOMHAUL, MR_BYTES, TRANSFERS
 
 _FIXED: Final = (2, 4, 8, 16, 32)
@@ -70,9 +70,7 @@ def _row(key: str, setting: str, per_s: float, best: float, *, fixed: bool) -> d
 
 def _per_s(scene: Scene, start: int, most: int | None) -> float:
     """Run once; return how many instances landed a second, once ten seconds had passed."""
-    clear(scene.out)
-    scene.out.mkdir()
-    machine.warm(scene.out, scene.data.size_bytes)
+    make_room(scene)
     profile = scene.data.root / "ramp.toml"
     profile.write_text("\n".join(_profile(scene.dicomweb, start, most)), encoding="utf-8")
     measured = run_command(peers.COMMANDS[DICOMHAUL](dataclasses.replace(scene, dicomweb=str(profile))))

@@ -112,11 +112,16 @@ def served_scene(
         yield scene, served
 
 
+def make_room(scene: Scene) -> None:
+    """Empty the folder to which everything goes, and have memory at hand for it."""
+    clear(scene.out)
+    scene.out.mkdir()
+    machine.warm(scene.out, scene.data.size_bytes)
+
+
 def _runner(name: str, scene: Scene, workload: Workload, served: Served | None) -> Callable[[], Run]:
     def run() -> Run:
-        clear(scene.out)
-        scene.out.mkdir()
-        machine.warm(scene.out, scene.data.size_bytes)
+        make_room(scene)
         command = peers.COMMANDS[name](scene)
         if served is not None:
             served.take_log()

@@ -24,9 +24,9 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import machine, peers
+from benchmarks import peers
 from benchmarks.peers import Command
-from benchmarks.stages import served_scene
+from benchmarks.stages import make_room, served_scene
 from benchmarks.workloads import DICOMHAUL, TRANSFERS
 
 _PER_S: Final = 999
@@ -53,9 +53,7 @@ def main() -> None:
     ):
         command = peers.COMMANDS[options.who](scene)
         for counted in (False, True):
-            shutil.rmtree(scene.out, ignore_errors=True)
-            scene.out.mkdir()
-            machine.warm(scene.out, scene.data.size_bytes)
+            make_room(scene)
             samples = _sampled(command, Path(root) / "perf.data") if counted else _plain(command)
         _show(samples, scene.data.size_bytes)
 

@@ -20,7 +20,7 @@ Requests that began before a refusal do not count as another one: sixteen that a
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 CREDIT_S: Final = 0.05  # how much lateness of the event loop is made up for by asking sooner the next time
@@ -107,9 +107,8 @@ class Pace:
         """A request begins."""
         credit_s = CREDIT_S
         if self._whole is None or self._latest is None:
-            refilled_s = min(now - self._cut_at, _REFILL_S)
-            self._whole = _Window(now, self._learned_per_s or 0.0, refilled_s)
-            self._latest = _Window(now, self._learned_per_s or 0.0, refilled_s)
+            self._whole = _Window(now, self._learned_per_s or 0.0, min(now - self._cut_at, _REFILL_S))
+            self._latest = replace(self._whole)
             if self._learned_per_s is not None:
                 self._next_at = now
         elif self._learned_per_s is not None and now - self._next_at > _REFILL_S:  # nobody wanted anything meanwhile
