@@ -24,7 +24,7 @@ from typing import Final
 
 _CHUNK: Final = 128 * 1024
 _WINDOW: Final = 4 << 20
-_QUEUED_S: Final = 0.02  # the line's own queue: as long as it is that full, nothing more is read from the server
+_QUEUED_S: Final = 0.02  # the line's own queue: as long as it is that full, no more bytes get into it
 _APPLICATION_DATA: Final = 23
 _HEADER: Final = 5  # bytes of a TLS record's header: type, version, length
 
@@ -69,16 +69,26 @@ class Requests:
 
 
 class _Wire:
-    """The width that all connections share."""
+    """The width that all connections share, first come first served."""
 
     def __init__(self, bytes_per_s: float) -> None:
         self._bytes_per_s = bytes_per_s
-        self.free_at = 0.0
+        self._free_at = 0.0
+        self._turn = asyncio.Lock()  # one waits for the line: if all did, all would wake for each other's bytes
 
-    def take(self, now: float, size_bytes: int) -> float:
-        """Return when the last of these bytes has left."""
-        self.free_at = max(now, self.free_at) + size_bytes / self._bytes_per_s
-        return self.free_at
+    async def take(self, size_bytes: int) -> float:
+        """Wait while the line's queue is full; return when the last of these bytes will have left."""
+        async with self._turn:
+            await until(self._free_at - _QUEUED_S)
+            self._free_at = max(asyncio.get_running_loop().time(), self._free_at) + size_bytes / self._bytes_per_s
+            return self._free_at
+
+
+async def until(at: float) -> None:
+    """Sleep until the loop's clock shows `at`."""
+    wait_s = at - asyncio.get_running_loop().time()
+    if wait_s > 0:
+        await asyncio.sleep(wait_s)
 
 
 class Relay:
@@ -147,14 +157,13 @@ class _Pair:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._deliver(sent))
             while True:
-                await self._until(self._wire.free_at - _QUEUED_S)
                 while self._window <= 0:
                     self._opened.clear()
                     await self._opened.wait()
                 data = await self._loop.sock_recv(self._server, _CHUNK)
-                await self._until(self._silent_until)
+                await until(self._silent_until)
                 self._window -= len(data)
-                leaves_at = self._wire.take(self._loop.time(), len(data))
+                leaves_at = await self._wire.take(len(data))
                 sent.put_nowait((leaves_at + self._line.round_trip_s / 2, data))
                 if not data:
                     return
@@ -162,7 +171,7 @@ class _Pair:
     async def _deliver(self, sent: "asyncio.Queue[tuple[float, bytes]]") -> None:
         while True:
             at, data = await sent.get()
-            await self._until(at)
+            await until(at)
             if not data:
                 self._client.shutdown(socket.SHUT_WR)
                 return
@@ -172,11 +181,6 @@ class _Pair:
     def _acknowledged(self, size_bytes: int) -> None:
         self._window += size_bytes
         self._opened.set()
-
-    async def _until(self, at: float) -> None:
-        wait_s = at - self._loop.time()
-        if wait_s > 0:
-            await asyncio.sleep(wait_s)
 
 
 @contextmanager

@@ -35,14 +35,14 @@ from dicomhaul.record.recorder import Recorder
 from dicomhaul.source.bucket import BucketSource
 from dicomhaul.source.dicomweb import DicomwebSource
 from dicomhaul.transfer.engine import Engine, Lane
-from dicomhaul.transfer.objects import ObjectsHaul
+from dicomhaul.transfer.objects import ObjectsHaul, shares_for
 from dicomhaul.transfer.outcome import OpenSink
 from dicomhaul.transfer.series import SeriesHaul
 from dicomhaul.transfer.shares import Shares
 
 _WRITERS: Final = 4  # fsync waits for the device, not for the processor
 _BATCHES: Final = 6  # in flight, over all exchanges
-_WHOLE_OBJECTS_BYTES: Final = 24 << 20  # of small objects that are under way and not yet handed to a sink
+_WHOLE_OBJECTS_BYTES: Final = 40 << 20  # of small objects under way, not yet handed to a sink: 76 of 525 KB
 _GATHERED_BYTES: Final = 12 << 20  # that all exchanges together may hold before they hand over
 
 
@@ -271,7 +271,7 @@ def _lane(spec: SourceSpec, host: Host, teller: Teller, open_sink: OpenSink, opt
     limits = spec.profile.limits
     if spec.profile.kind == "bucket":
         bucket = BucketSource(spec.name, host, spec.profile, compare=options.checksum == "stated")
-        shares = Shares(max(at_once, _share(at_once * 2, options)))
+        shares = shares_for(at_once, processes=options.processes)
         gathered = Shares(_share(_WHOLE_OBJECTS_BYTES, options))
         return Lane(
             spec.name,

@@ -32,7 +32,12 @@ _TOO_LONG: Final = "planning with --sql or --where takes more than a quarter of 
 
 
 def main() -> int:
-    """Answer one request from standard input on standard output, if there comes one."""
+    """Answer one request from standard input on standard output, if there comes one.
+
+    With `--ahead` nobody has one yet: what most requests need is imported meanwhile.
+    """
+    if "--ahead" in sys.argv[1:]:
+        import dicomhaul.planner.idc  # noqa: F401, PLC0415 - DuckDB
     line = sys.stdin.buffer.readline()
     if not line:  # started ahead by a command that had nothing to plan
         return 0

@@ -17,7 +17,7 @@ _ahead: "list[subprocess.Popen[bytes]]" = []
 def start_ahead() -> None:
     """Start a child for the next `take`."""
     if not _ahead:
-        _ahead.append(_start())
+        _ahead.append(_start("--ahead"))
 
 
 def take() -> "subprocess.Popen[bytes]":
@@ -36,11 +36,11 @@ def dismiss() -> None:
         _end(_ahead.pop())
 
 
-def _start() -> "subprocess.Popen[bytes]":
+def _start(*options: str) -> "subprocess.Popen[bytes]":
     # The request goes by standard input, which stays open: its end tells the child that nobody waits any more.
     # -P: a file of the working directory is not to be imported in place of a module.
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "dicomhaul.planner.child"],
+        [sys.executable, "-P", "-m", "dicomhaul.planner.child", *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

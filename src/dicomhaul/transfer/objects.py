@@ -16,6 +16,12 @@ from dicomhaul.transfer.outcome import OpenSink, SeriesOutcome
 from dicomhaul.transfer.shares import Shares
 
 _ROUNDS: Final = 3  # an object whose bytes are not those that the bucket states is fetched so often
+_LARGE_SERIES: Final = 4  # at once: while one is listed and another one ends, the others keep the line full
+
+
+def shares_for(at_once: int, *, processes: int = 1) -> Shares:
+    """Return the shares of a lane whose host sees so many exchanges at a time; one process's part of them."""
+    return Shares(max(at_once, -(-at_once * _LARGE_SERIES // processes)))
 
 
 class ObjectsHaul:
@@ -48,7 +54,8 @@ class ObjectsHaul:
 
     async def run(self) -> SeriesOutcome:
         """Bring what is missing. Raises SourceError or LandingError, which concern more than this series."""
-        async with self._shares.of(self._work.expected or 1):
+        exchanges = min(self._work.expected or 1, self._at_once)
+        async with self._shares.of(exchanges):
             return await self._run()
 
     async def _run(self) -> SeriesOutcome:

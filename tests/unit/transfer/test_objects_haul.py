@@ -8,7 +8,7 @@ import pytest
 from dicomhaul.errors import DiskFull, Forbidden, HaulError, NotFound, SourceDown
 from dicomhaul.model import Identity, Job, Known, ObjectRef, Partial, Proof, SeriesUID, Work
 from dicomhaul.ports import SMALL_BYTES
-from dicomhaul.transfer.objects import ObjectsHaul
+from dicomhaul.transfer.objects import ObjectsHaul, shares_for
 from dicomhaul.transfer.outcome import SeriesOutcome
 from dicomhaul.transfer.shares import Shares
 from support.fakes import STUDY, FakeObjectSource, MemorySink
@@ -266,23 +266,33 @@ async def test_no_more_is_gathered_than_there_is_room_for() -> None:
     assert max(together) == 2
 
 
-async def test_a_series_waits_until_its_host_has_room_for_all_of_it() -> None:
-    one, other = Bench(), Bench()
-    other.shares = one.shares = Shares(8)
+async def _begun_at_once(shares: Shares, *, series: int, expected: int) -> int:
+    """Haul so many series, none of which ends before all have had their chance; return how many began meanwhile."""
+    benches = [Bench() for _ in range(series)]
     go = anyio.Event()
 
     async def hold(_: ObjectRef) -> None:
         await go.wait()
 
-    one.source.before = hold
     async with anyio.create_task_group() as group:
-        group.start_soon(one.haul().run)
+        for bench in benches:
+            bench.shares, bench.source.before = shares, hold
+            group.start_soon(bench.haul(expected=expected).run)
         await anyio.wait_all_tasks_blocked()
-        group.start_soon(other.haul().run)
-        await anyio.wait_all_tasks_blocked()
-        assert (one.source.listed, other.source.listed) == ([("b", "r")], [])
+        begun = sum(bool(bench.source.listed) for bench in benches)
         go.set()
-    assert (one.taken, other.taken) == (ALL, ALL)
+    assert all(bench.taken == ALL for bench in benches)
+    return begun
+
+
+async def test_few_large_series_are_under_way_at_once_and_more_small_ones() -> None:
+    assert await _begun_at_once(shares_for(4), series=20, expected=6) == 4
+    assert await _begun_at_once(shares_for(4), series=20, expected=1) == 16
+
+
+async def test_processes_divide_the_series_that_are_under_way() -> None:
+    assert await _begun_at_once(shares_for(4, processes=2), series=20, expected=6) == 2
+    assert await _begun_at_once(shares_for(4, processes=8), series=20, expected=6) == 1
 
 
 async def test_who_gives_up_waiting_for_shares_lets_those_behind_go_on() -> None:
