@@ -1,7 +1,8 @@
 """From runs to what is said of them: medians, ratios pair by pair, bars. Pure.
 
-A ratio is that of two runs of one round, which follow each other: the machine's speed drifts, and both have the same
-of it. Above one means that ours is faster. The first round warms up and does not count.
+A ratio is that of two runs of one round: the machine's speed drifts, and both have much the same of it. Above one means
+that ours is faster. The first round warms up and does not count. A pair of which one run went wrong has no ratio, and a
+bar is met only if each of our runs went well.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -110,12 +111,12 @@ def bars_of(
 
 
 def _value(bar: Bar, rows: Sequence[Mapping[str, Any]], ratios: Sequence[Mapping[str, Any]]) -> float | None:
+    row = next((each for each in rows if (each["workload"], each["contender"]) == (bar.workload, bar.ours)), None)
+    if row is None or row["problems"]:
+        return None
     if bar.peer:
         wanted = (bar.workload, bar.ours, bar.peer)
         found = [each for each in ratios if (each["workload"], each["ours"], each["peer"]) == wanted]
         return float(found[0][bar.metric]) if found else None
-    row = next((each for each in rows if (each["workload"], each["contender"]) == (bar.workload, bar.ours)), None)
-    if row is None or row["problems"]:
-        return None
     value = row["more"].get(bar.metric, row.get(bar.metric))
     return None if value is None else float(value)

@@ -290,6 +290,7 @@ def main() -> None:
     if options.step:
         print(json.dumps(_one(options.step, options.planned[0], options.folder)))
         return
+    described = machine.describe()
     rows = [_measure(planned, options.folder) for planned in options.planned]
     table = Table(
         "planned", "peak MB", "ledger, bytes an instance", "CPU us an instance", "wall", "CPU us a series planned"
@@ -308,7 +309,7 @@ def main() -> None:
     most = max(row["ledger_bytes"] for row in rows)
     console.print(f"at most {_BAR_BYTES} bytes of the ledger an instance: {'met' if most <= _BAR_BYTES else 'NOT MET'}")
     options.results.mkdir(parents=True, exist_ok=True)
-    document = {"machine": machine.describe(), "rows": rows}
+    document = {"machine": described, "rows": rows}
     (options.results / "growth.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     panels = [
         (title, [(row["planned"], row[name]) for row in rows])

@@ -5,6 +5,9 @@ import platform
 import ssl
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +16,8 @@ import psutil
 from benchmarks import origin_nginx, peers
 
 _BLOCK: Final = bytes(1 << 20)
+_AHEAD_BYTES: Final = 512 << 20  # what may be written before more is given up
+_GIVE_UP_EVERY_S: Final = 0.02
 
 
 def describe() -> dict[str, str]:
@@ -38,15 +43,39 @@ def room_bytes(folder: Path) -> int:
     return min(psutil.disk_usage(str(folder)).free, psutil.virtual_memory().available)
 
 
-def warm(folder: Path, size_bytes: int) -> None:
-    """Have `size_bytes` of memory at hand for what is written to `folder` next.
+@contextmanager
+def memory_at_hand(folder: Path, size_bytes: int) -> Iterator[None]:
+    """Have memory at hand for `size_bytes` that are written to `folder` in the block.
 
-    A virtual machine gives memory that nobody uses back to its host, and gets it again page by page: writing to such
-    memory takes six times as long (2.4 s/GB instead of 0.4), which would be the luck of who runs when.
+    A virtual machine gives memory that nobody uses back to its host within seconds, and gets it again page by page:
+    writing to such memory takes six times as long (2.4 s/GB instead of 0.4), which would be the luck of who runs when.
+    So a file takes the memory first, and gives it up as the folder fills.
     """
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         for _ in range(size_bytes // len(_BLOCK) + 1):
             file.write(_BLOCK)
+        left = file.tell()
+        others = _used_bytes(folder) - left
+        ended = threading.Event()
+
+        def give_up(left: int) -> None:
+            while left and not ended.wait(_GIVE_UP_EVERY_S):
+                written = _used_bytes(folder) - others - left
+                keep = max(0, size_bytes - written - _AHEAD_BYTES)
+                if keep < left:
+                    left = file.truncate(keep)
+
+        giver = threading.Thread(target=give_up, args=(file.truncate(max(0, left - _AHEAD_BYTES)),))
+        giver.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            giver.join()
+
+
+def _used_bytes(folder: Path) -> int:
+    return psutil.disk_usage(str(folder)).used
 
 
 def load() -> float:

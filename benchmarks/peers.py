@@ -1,4 +1,6 @@
-"""Who is measured: how each is called, with the options that serve it best, and of which version it is.
+"""Who is measured: how each is called, and of which version it is.
+
+Each runs as its users run it; where a number of connections has to be said, with the workload's.
 
 All of them check certificates; the authority is in the environment, under each of the names by which they look for it,
 since what the machine has there would go before an option.
@@ -18,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from benchmarks import workloads
 from benchmarks.data import BUCKET, Data
@@ -58,13 +60,13 @@ class Command:
 
     Attributes:
         aside: words of the command lines of those of its processes that do not transfer.
-        takes_apart: it saves instances and not bodies.
+        saves: instances as they came; bodies of several; or instances written anew from their parsed form.
     """
 
     words: Sequence[str]
     environ: Mapping[str, str] = field(default_factory=dict)
     aside: Sequence[str] = ()
-    takes_apart: bool = True
+    saves: Literal["instances", "bodies", "anew"] = "instances"
 
 
 def _dicomhaul(scene: Scene) -> Command:
@@ -102,7 +104,7 @@ def _curl(scene: Scene) -> Command:
         words += ["--cacert", str(scene.ca)]
     if scene.throttled:
         words += ["--retry", str(_TRIES)]
-    return Command(words, takes_apart=False)
+    return Command(words, saves="bodies")
 
 
 def _aria2(scene: Scene) -> Command:
@@ -112,7 +114,7 @@ def _aria2(scene: Scene) -> Command:
     words += ["--max-concurrent-downloads", str(scene.at_once), "--file-allocation=none", "--summary-interval=0"]
     if scene.ca is not None:
         words += ["--ca-certificate", str(scene.ca)]
-    return Command(words, takes_apart=False)
+    return Command(words, saves="bodies")
 
 
 def _s5cmd(scene: Scene) -> Command:
@@ -126,7 +128,7 @@ def _s5cmd(scene: Scene) -> Command:
 def _dicomweb_client(scene: Scene) -> Command:
     words = [sys.executable, str(HERE / "peer_dicomweb_client.py"), scene.dicomweb, str(scene.data.manifest)]
     words += [str(scene.out), "--threads", str(threads_of_dicomweb_client(scene.at_once, scene.data.largest_bytes))]
-    return Command(words, environ=_trusting(scene.ca))
+    return Command(words, environ=_trusting(scene.ca), saves="anew")
 
 
 def _idc_index(scene: Scene) -> Command:

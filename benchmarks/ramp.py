@@ -1,9 +1,10 @@
 """How soon the number of requests at once is right, wherever it begins.
 
-    python -m benchmarks.ramp [--workload a e f] [--json FILE]
+    python -m benchmarks.ramp [--workload a a-bucket e e-bucket f] [--results FOLDER]
 
-Fixed numbers of requests at once run first, then the adaptive one from several starts. What counts is what landed a
-second after the first ten, as the samples in the ledger have it; the aim is nine tenths of the best fixed number.
+Fixed numbers of requests at once run first, then the adaptive one from several starts, with the largest fixed number as
+its ceiling. What counts is what landed a second after the first ten, as the samples in the ledger have it; the aim is
+nine tenths of the best fixed number. Writes `benchmarks/results/ramp.json`, with what it has of other workloads.
 """
 
 import argparse
@@ -13,53 +14,79 @@ import signal
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import machine, peers
-from benchmarks.data import Shape, clear
+from benchmarks.data import Shape
 from benchmarks.peers import Scene
-from benchmarks.stages import make_room, problem_of, run_command, served_scene
-from benchmarks.workloads import CT_BYTES, DICOMHAUL, MR_BYTES, TRANSFERS
+from benchmarks.stages import problem_of, room, run_command, served_scene
+from benchmarks.workloads import CT_BYTES, DICOMHAUL, DICOMHAUL_BUCKET, MR_BYTES, TRANSFERS
 
-_FIXED: Final = (2, 4, 8, 16, 32)
-_STARTS: Final = (1, 4, 32)
 _SETTLED_S: Final = 10.0
-_SHAPES: Final = {
-    "a": (Shape(120, CT_BYTES),) * 128,
-    "e": (Shape(120, CT_BYTES),) * 40,
-    "f": (Shape(1, MR_BYTES),) * 1_500,
+
+
+@dataclass(frozen=True)
+class _Case:
+    """Who runs what, and how much of it; fixed numbers at once, and starts of the adaptive one."""
+
+    workload: str
+    who: str
+    shapes: tuple[Shape, ...]
+    fixed: tuple[int, ...]
+    starts: tuple[int, ...]
+
+
+_LOOPBACK: Final = (Shape(120, CT_BYTES),) * 128
+_DISTANT: Final = (Shape(120, CT_BYTES),) * 40
+_CASES: Final = {
+    "a": _Case("a", DICOMHAUL, _LOOPBACK, (2, 4, 8, 16, 32), (1, 4, 32)),
+    "a-bucket": _Case("a", DICOMHAUL_BUCKET, _LOOPBACK, (4, 8, 16, 32, 64), (1, 32, 64)),
+    "e": _Case("e", DICOMHAUL, _DISTANT, (2, 4, 8, 16, 32), (1, 4, 32)),
+    "e-bucket": _Case("e", DICOMHAUL_BUCKET, _DISTANT, (4, 8, 16, 32, 64), (1, 32, 64)),
+    "f": _Case("f", DICOMHAUL, (Shape(1, MR_BYTES),) * 1_500, (2, 4, 8, 16, 32), (1, 4, 32)),
 }
+_RESULTS: Final = Path(__file__).resolve().parent / "results"
 _AIM: Final = 0.9
 
 
 def main() -> None:
     """Measure, print; exit 1 where the aim is missed."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--workload", nargs="+", choices=tuple(_SHAPES), default=list(_SHAPES))
+    arguments.add_argument("--workload", nargs="+", choices=tuple(_CASES), default=list(_CASES))
     arguments.add_argument("--folder", type=Path, default=Path("/dev/shm"))
-    arguments.add_argument("--json", type=Path)
+    arguments.add_argument("--results", type=Path, default=_RESULTS)
     options = arguments.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers and data go, too
-    rows = [row for key in options.workload for row in _measure(key, options.folder)]
-    if options.json is not None:
-        options.json.write_text(json.dumps({"machine": machine.describe(), "rows": rows}, indent=1) + "\n")
-    if any(row["share"] < _AIM for row in rows if not row["fixed"]):
+    path = options.results / "ramp.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    missed = False
+    for key in options.workload:
+        measured = _measure(key, _CASES[key], options.folder)
+        missed = missed or any(row["share"] < _AIM for row in measured if not row["fixed"])
+        rows = [row for row in rows if row["workload"] != key] + measured
+        options.results.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"machine": machine.describe(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    if missed:
         sys.exit(1)
 
 
-def _measure(key: str, folder: Path) -> list[dict[str, Any]]:
-    workload = dataclasses.replace(next(each for each in TRANSFERS if each.key == key), contenders=(DICOMHAUL,))
+def _measure(key: str, case: _Case, folder: Path) -> list[dict[str, Any]]:
+    workload = dataclasses.replace(
+        next(each for each in TRANSFERS if each.key == case.workload), contenders=(case.who,)
+    )
     with (
         tempfile.TemporaryDirectory(dir=folder, prefix="ramp-") as root,
-        served_scene(workload, _SHAPES[key], Path(root)) as (scene, _),
+        served_scene(workload, case.shapes, Path(root)) as (scene, _),
     ):
-        fixed = {number: _per_s(scene, number, number) for number in _FIXED}
-        best = max(fixed.values())
+        fixed = {number: _per_s(scene, case.who, number, number) for number in case.fixed}
+        best, most = max(fixed.values()), max(fixed)
         rows = [_row(key, f"{number} at once", per_s, best, fixed=True) for number, per_s in fixed.items()]
-        rows += [_row(key, f"begins with {start}", _per_s(scene, start, None), best, fixed=False) for start in _STARTS]
+        for start in case.starts:
+            per_s = _per_s(scene, case.who, start, most)
+            rows += [_row(key, f"begins with {start}", per_s, best, fixed=False)]
         return rows
 
 
@@ -68,28 +95,30 @@ def _row(key: str, setting: str, per_s: float, best: float, *, fixed: bool) -> d
     return {"workload": key, "setting": setting, "fixed": fixed, "per_s": per_s, "share": per_s / best}
 
 
-def _per_s(scene: Scene, start: int, most: int | None) -> float:
+def _per_s(scene: Scene, who: str, start: int, most: int) -> float:
     """Run once; return how many instances landed a second, once ten seconds had passed."""
-    make_room(scene)
-    profile = scene.data.root / "ramp.toml"
-    profile.write_text("\n".join(_profile(scene.dicomweb, start, most)), encoding="utf-8")
-    measured = run_command(peers.COMMANDS[DICOMHAUL](dataclasses.replace(scene, dicomweb=str(profile))))
-    problem = problem_of(measured)
-    if problem:
-        sys.exit(problem)
-    with closing(sqlite3.connect(scene.out / ".dicomhaul" / "ledger.sqlite3")) as db:
-        samples = db.execute("SELECT at_s, instances FROM sample ORDER BY at_s").fetchall()
-    clear(scene.out)
-    (at_s, landed), (end_s, total) = next(each for each in samples if each[0] >= _SETTLED_S), samples[-1]
-    if end_s <= at_s:
-        sys.exit(f"all was there after {end_s:.0f} s: too little data for this machine")
+    limits = f"[limits]\nconcurrency_start = {start}\nconcurrency_max = {most}\n"
+    if who == DICOMHAUL:
+        profile = scene.data.root / "ramp.toml"
+        head = f'name = "ramp"\nextends = "generic"\nurl = "{scene.dicomweb}"\n'
+        profile.write_text(head + limits, encoding="utf-8")
+        command = peers.COMMANDS[who](dataclasses.replace(scene, dicomweb=str(profile)))
+    else:
+        command = peers.COMMANDS[who](scene)
+        profile = peers.bucket_profile(scene.data.root, scene.url)
+        profile.write_text(profile.read_text(encoding="utf-8") + limits, encoding="utf-8")
+    with room(scene):
+        measured = run_command(command)
+        problem = problem_of(measured)
+        if problem:
+            sys.exit(problem)
+        with closing(sqlite3.connect(scene.out / ".dicomhaul" / "ledger.sqlite3")) as db:
+            samples = db.execute("SELECT at_s, instances FROM sample ORDER BY at_s").fetchall()
+    settled = [(at_s, landed) for at_s, landed in samples if at_s >= _SETTLED_S]
+    if len(settled) < 2:
+        sys.exit(f"all was there after {samples[-1][0]:.0f} s: too little data for this machine")
+    (at_s, landed), (end_s, total) = settled[0], settled[-1]
     return float((total - landed) / (end_s - at_s))
-
-
-def _profile(url: str, start: int, most: int | None) -> Iterator[str]:
-    yield f'name = "ramp"\nextends = "generic"\nurl = "{url}"\n[limits]\nconcurrency_start = {start}'
-    if most is not None:
-        yield f"concurrency_max = {most}"
 
 
 if __name__ == "__main__":

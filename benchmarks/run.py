@@ -4,8 +4,8 @@
 
 Each round runs every contender of a workload once; the first round warms up and does not count. What one leaves is
 removed before the next begins. Writes `benchmarks/results/DATE.json` and `latest.svg`, and prints the table. The whole
-of it takes about an hour on two cores and up to 15 GB of memory, most of it below `--folder`: on a disk, the disk would
-be what is measured.
+of it takes about two hours on two cores, and 18 GB of free memory, most of it below `--folder`: on a disk, the disk
+would be what is measured.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from benchmarks.workloads import TRANSFERS
 _HERE: Final = Path(__file__).resolve().parent
 _KEPT: Final = _HERE / ".cache"
 _RESULTS: Final = _HERE / "results"
+_ALIKE: Final = ("machine", "versions", "runs", "quick", "dicomhaul_options")  # in what is added to
 _MARGIN_BYTES: Final = 2 << 30  # for those who run
 _BY_KEY: Final = {each.key: each for each in TRANSFERS}
 _KEYS: Final = (*_BY_KEY, "h", "i")
@@ -142,8 +143,8 @@ def _take_over(document: dict[str, Any], options: argparse.Namespace) -> list[st
     if not path.is_file():
         return []
     earlier = json.loads(path.read_text(encoding="utf-8"))
-    if earlier["machine"] != document["machine"] or earlier["versions"] != document["versions"]:
-        sys.exit(f"{path.name} is of another machine or of other versions: nothing can be added to it")
+    if any(earlier[name] != document[name] for name in _ALIKE):
+        sys.exit(f"{path.name} differs in its {', '.join(_ALIKE)}: nothing can be added to it")
     for name in ("rows", "ratios"):
         document[name] += [each for each in earlier[name] if each["workload"] not in options.workload]
     return list(dict.fromkeys(each["workload"] for each in document["rows"]))

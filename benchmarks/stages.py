@@ -112,27 +112,29 @@ def served_scene(
         yield scene, served
 
 
-def make_room(scene: Scene) -> None:
-    """Empty the folder to which everything goes, and have memory at hand for it."""
+@contextmanager
+def room(scene: Scene) -> Iterator[None]:
+    """Empty the folder to which everything goes, and have memory at hand for it; empty it again in the end."""
     clear(scene.out)
     scene.out.mkdir()
-    machine.warm(scene.out, scene.data.size_bytes)
+    with machine.memory_at_hand(scene.data.root, scene.data.size_bytes):
+        yield
+    clear(scene.out)
 
 
 def _runner(name: str, scene: Scene, workload: Workload, served: Served | None) -> Callable[[], Run]:
     def run() -> Run:
-        make_room(scene)
-        command = peers.COMMANDS[name](scene)
-        if served is not None:
-            served.take_log()
-        measured = run_command(command)
-        problem = problem_of(measured) or _lacking(command, scene.data, scene.out)
+        with room(scene):
+            command = peers.COMMANDS[name](scene)
+            if served is not None:
+                served.take_log()
+            measured = run_command(command)
+            problem = problem_of(measured) or _lacking(command, scene.data, scene.out)
         more: dict[str, float] = {}
         if workload.line is not None:
             more["line_share"] = scene.data.size_bytes / workload.line.bytes_per_s / measured.wall_s
         if workload.limit is not None and served is not None:
             more |= _manners(served, workload.limit)
-        clear(scene.out)
         return Run(measured, problem, more)
 
     return run
@@ -154,17 +156,16 @@ def problem_of(measured: Measured) -> str:
 
 
 def _lacking(command: Command, data: Data, out: Path) -> str:
-    """Return what is not there. Bytes are compared where they are to be the source's own."""
-    files, size_bytes = 0, 0
-    for path in out.rglob("*"):
-        if path.is_file() and path.relative_to(out).parts[0] not in _OURS:
-            files += 1
-            size_bytes += path.stat().st_size
-    expected = data.instances if command.takes_apart else len(data.series)
-    if files != expected:
-        return f"{files:,} of {expected:,} are there"
-    if size_bytes < data.size_bytes * 0.99:  # what is written anew from its parsed form has another length
-        return f"{size_bytes:,} of {data.size_bytes:,} bytes are there"
+    """Return what is not there: each instance has to have its size, unless it was written anew."""
+    paths = [path for path in out.rglob("*") if path.is_file() and path.relative_to(out).parts[0] not in _OURS]
+    sizes = sorted(path.stat().st_size for path in paths)
+    expected = len(data.series) if command.saves == "bodies" else data.instances
+    if len(sizes) != expected:
+        return f"{len(sizes):,} of {expected:,} are there"
+    if command.saves == "instances" and sizes != sorted(size for each in data.series for size in each.sizes):
+        return "instances are there that have another size"
+    if sum(sizes) < data.size_bytes * 0.99:  # what is written anew has another length
+        return f"{sum(sizes):,} of {data.size_bytes:,} bytes are there"
     return ""
 
 

@@ -26,7 +26,7 @@ from rich.table import Table
 
 from benchmarks import peers
 from benchmarks.peers import Command
-from benchmarks.stages import make_room, served_scene
+from benchmarks.stages import room, served_scene
 from benchmarks.workloads import DICOMHAUL, TRANSFERS
 
 _PER_S: Final = 999
@@ -53,8 +53,8 @@ def main() -> None:
     ):
         command = peers.COMMANDS[options.who](scene)
         for counted in (False, True):
-            make_room(scene)
-            samples = _sampled(command, Path(root) / "perf.data") if counted else _plain(command)
+            with room(scene):
+                samples = _sampled(command, Path(root) / "perf.data") if counted else _plain(command)
         _show(samples, scene.data.size_bytes)
 
 

@@ -42,7 +42,7 @@ from dicomhaul.transfer.shares import Shares
 
 _WRITERS: Final = 4  # fsync waits for the device, not for the processor
 _BATCHES: Final = 6  # in flight, over all exchanges
-_WHOLE_OBJECTS_BYTES: Final = 40 << 20  # of small objects under way, not yet handed to a sink: 76 of 525 KB
+_OBJECTS_BYTES: Final = 40 << 20  # of a bucket's objects under way, a large one counted as SMALL_BYTES: 76 of 525 KB
 _GATHERED_BYTES: Final = 12 << 20  # that all exchanges together may hold before they hand over
 
 
@@ -272,7 +272,7 @@ def _lane(spec: SourceSpec, host: Host, teller: Teller, open_sink: OpenSink, opt
     if spec.profile.kind == "bucket":
         bucket = BucketSource(spec.name, host, spec.profile, compare=options.checksum == "stated")
         shares = shares_for(at_once, processes=options.processes)
-        gathered = Shares(_share(_WHOLE_OBJECTS_BYTES, options))
+        gathered = Shares(_share(_OBJECTS_BYTES, options))  # a lane's own: one that waits must not hold up another
         return Lane(
             spec.name,
             at_once,

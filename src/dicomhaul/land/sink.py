@@ -21,6 +21,7 @@ from dicomhaul.land.writer import Part, Segment, Writer
 from dicomhaul.model import Identity, Job, Partial, Stated, is_identifier
 
 BATCH_BYTES: Final = 1 << 20  # less than this a hand-over to a thread costs more than the write
+_LARGEST_BATCH_BYTES: Final = 2 << 20  # what gathers while a disk stands still is not handed over all at once
 _IN_FLIGHT: Final = 2  # batches of one exchange that a writer may hold
 
 
@@ -234,15 +235,15 @@ class FolderSink:
         """Hand over what has gathered, once it is enough; wait while too much is in flight."""
         if self._pending_bytes >= self._batch_bytes:
             async with self._submitting:
-                if self._pending_bytes >= self._batch_bytes:  # whoever was before us may have done it
+                while self._pending_bytes >= self._batch_bytes:  # whoever was before us may have done it
                     await self._submit()
         if self._writer.error is not None:
             raise self._writer.error
 
     async def settle(self) -> None:
         """Wait until every part that ended is in the recorder's hands. Raises LandingError."""
-        if self._segments:
-            async with self._submitting:
+        async with self._submitting:
+            while self._segments and not self._is_bare(self._segments[0]):
                 await self._submit()
         while self._in_flight:
             await self._in_flight.popleft().wait()
@@ -265,12 +266,7 @@ class FolderSink:
         await self._batches.acquire()
         event = anyio.Event()
         self._in_flight.append(event)
-        segments, self._segments = self._segments, []
-        self._pending_bytes = 0
-        if self._segment is not None and self._part is not None:  # the open part goes on in the next batch
-            self._unheard = False
-            self._segment = Segment(self._part)
-            self._segments.append(self._segment)
+        segments = self._take_batch()
 
         def done() -> None:
             self._batches.release()
@@ -282,6 +278,24 @@ class FolderSink:
         self._writer.submit(segments, lambda: _call(self._loop, done))
         if self._writer.error is not None:
             raise self._writer.error
+
+    def _take_batch(self) -> list[Segment]:
+        """Return what comes first of what has gathered, and no more than is good for one batch."""
+        count = size = 0
+        while count < len(self._segments) and size < _LARGEST_BATCH_BYTES:
+            size += sum(map(len, self._segments[count].views))
+            count += 1
+        batch, self._segments = self._segments[:count], self._segments[count:]
+        self._pending_bytes -= size
+        if self._segment is not None and self._part is not None and batch[-1] is self._segment:
+            self._unheard = False
+            self._segment = Segment(self._part)  # the open part goes on in the next batch
+            self._segments.append(self._segment)
+        return batch
+
+    def _is_bare(self, segment: Segment) -> bool:
+        """Whether it is the open part's, and holds nothing."""
+        return segment is self._segment and not segment.views
 
     def _refuse(self, part: Part) -> None:
         """What the writer found not to be what the source states has not landed."""

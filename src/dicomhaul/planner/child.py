@@ -98,7 +98,7 @@ def _refuse_empty(request: PlanRequest) -> None:
 
 def _planned(sheet: Sheet) -> Summary:
     if sheet.request.source.index == "idc":
-        from dicomhaul.planner.idc import plan_on_idc  # noqa: PLC0415 - DuckDB, which only IDC needs
+        from dicomhaul.planner.idc import plan_on_idc  # noqa: PLC0415 - DuckDB, which a server's cohort does without
 
         return plan_on_idc(sheet)
     unknown = [name for name in sheet.layout.fields if name not in BASE_FIELDS]

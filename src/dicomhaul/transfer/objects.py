@@ -133,10 +133,13 @@ class ObjectsHaul:
             refused.update(sink.refused)
 
         async def one(ref: ObjectRef) -> None:
-            if ref.size_bytes <= SMALL_BYTES:
-                async with self._gathered.of(ref.size_bytes):
+            async with self._gathered.of(min(ref.size_bytes, SMALL_BYTES)):
+                if ref.size_bytes <= SMALL_BYTES:
                     await fetch(ref, shared)
-                return
+                else:
+                    await stream(ref)
+
+        async def stream(ref: ObjectRef) -> None:
             sink = self._open_sink(job, work.folder, self.landed)
             try:
                 await fetch(ref, sink)

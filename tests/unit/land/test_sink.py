@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,32 @@ async def test_copies_that_differ_or_that_nobody_has_seen_whole_have_no_digest(t
         await sink.settle()
         assert sink.repeated == {"4.1": None, "4.2": None}
         assert bench.content() == {"4.1": b"first", "4.2": b"first"}
+
+
+async def test_what_gathered_meanwhile_is_handed_over_in_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_bench(tmp_path) as bench:
+        batches: list[int] = []
+        submit = bench.writer.submit
+
+        def spy(segments: list[Segment], done: Callable[[], None]) -> None:
+            batches.append(sum(len(view) for segment in segments for view in segment.views))
+            submit(segments, done)
+
+        monkeypatch.setattr(bench.writer, "submit", spy)
+        sink = bench.sink()
+        for number in range(12):  # many fetches share a sink, and all of them wait for one slow disk
+            sink.begin()
+            sink.write(memoryview(bytes(BATCH_BYTES)))
+            sink.end(identity(f"4.{number}"))
+        sink.begin()
+        sink.write(memoryview(b"open"))
+        await sink.drain()
+        assert (max(batches), sum(batches)) == (2 * BATCH_BYTES, 12 * BATCH_BYTES)
+        sink.end(identity("4.12"))
+        await sink.settle()
+        assert len(bench.content()) == 13
 
 
 async def test_the_rest_of_a_discarded_part_goes_by(tmp_path: Path) -> None:

@@ -248,9 +248,15 @@ async def test_a_full_disk_is_raised() -> None:
         await bench.haul().run()
 
 
-async def test_no_more_is_gathered_than_there_is_room_for() -> None:
-    bench = Bench()
-    bench.gathered = Shares(25)  # two objects of ten bytes
+LARGE = {f"k{n}": (f"4.{n}", bytes(SMALL_BYTES + 1)) for n in range(5)}
+
+
+@pytest.mark.parametrize(
+    ("held", "room"), [(HELD, 25), (LARGE, 2 * SMALL_BYTES + 5)], ids=["gathered whole", "streamed"]
+)
+async def test_no_more_is_under_way_than_there_is_room_for(held: dict[str, tuple[str, bytes]], room: int) -> None:
+    bench = Bench(dict(held))
+    bench.gathered = Shares(room)  # for two of them
     together: list[int] = []
     under_way = 0
 
@@ -262,7 +268,7 @@ async def test_no_more_is_gathered_than_there_is_room_for() -> None:
         under_way -= 1
 
     bench.source.before = watch
-    assert (await bench.haul().run()).proof is Proof.INVENTORY
+    assert (await bench.haul(expected=len(held)).run()).proof is Proof.INVENTORY
     assert max(together) == 2
 
 
