@@ -68,7 +68,7 @@ class Requests:
         return found
 
 
-class _Wire:
+class Wire:
     """The width that all connections share, first come first served."""
 
     def __init__(self, bytes_per_s: float) -> None:
@@ -97,7 +97,7 @@ class Relay:
     def __init__(self, line: Line, port: int) -> None:
         self._line = line
         self._port = port
-        self._wire = _Wire(line.bytes_per_s)
+        self._wire = Wire(line.bytes_per_s)
 
     async def serve(self, listener: socket.socket) -> None:
         """Accept until cancelled."""
@@ -129,7 +129,7 @@ class Relay:
 class _Pair:
     """One connection through the relay."""
 
-    def __init__(self, line: Line, wire: _Wire, client: socket.socket, server: socket.socket) -> None:
+    def __init__(self, line: Line, wire: Wire, client: socket.socket, server: socket.socket) -> None:
         self._loop = asyncio.get_running_loop()
         self._line = line
         self._wire = wire

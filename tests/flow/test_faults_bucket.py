@@ -177,3 +177,14 @@ def test_a_bucket_that_answers_html_to_everything(tmp_path: Path) -> None:
         again = pull(tmp_path, origin.url, rows)
     assert (again.code, again.json["state"]) == (0, "complete")
     assert read_tree(tmp_path / "dest") == expected_tree(holdings.catalog())
+
+
+def test_four_series_are_under_way_at_once(tmp_path: Path) -> None:
+    """While one is listed and another one ends, the others keep the line full."""
+    rows = rows_in_bucket(12)
+    holdings = synthetic_holdings(rows)
+    with bucket_thread(holdings) as origin:
+        ended = pull(tmp_path, origin.url, rows, "--transfers", str(COUNT))
+        levels = [entry.level for entry in origin.requests]
+    assert ended.code == 0, ended.stderr
+    assert levels.index("object") >= 3  # the fourth listing may still be under way

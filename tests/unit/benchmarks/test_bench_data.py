@@ -1,13 +1,16 @@
-"""The benchmark's data is what servers would send: DICOM, framed and listed as they do. The relay knows a request."""
+"""The benchmark's data is what servers would send: DICOM, framed and listed as they do. The relay is a line."""
 
+import asyncio
+import hashlib
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import pydicom
 import pytest
 
 from benchmarks.data import BOUNDARY, BUCKET, PAGE, Shape, build
-from benchmarks.relay import Requests
+from benchmarks.relay import Requests, Wire
 from dicomhaul.wire.listing import parse_listing
 from dicomhaul.wire.multipart import MultipartParser
 from dicomhaul.wire.part10 import Skimmer
@@ -64,6 +67,23 @@ def test_the_same_shapes_give_the_same_bytes(tmp_path: Path) -> None:
     for one in sorted((first.root / "www").rglob("*")):
         if one.is_file():
             assert one.read_bytes() == (second.root / one.relative_to(first.root)).read_bytes()
+    some = min((first.root / "www" / BUCKET).rglob("*.dcm"))
+    assert hashlib.sha256(some.read_bytes()[-500:]).hexdigest()[:16] == "99bae64f8f5cc411"  # the same everywhere
+
+
+@pytest.mark.anyio
+async def test_a_line_carries_one_after_the_other_in_the_order_that_they_came() -> None:
+    wire = Wire(1e6)
+    left_at: list[float] = []
+
+    async def take(size_bytes: int) -> None:
+        left_at.append(await wire.take(size_bytes))
+
+    began_at = asyncio.get_running_loop().time()
+    await asyncio.gather(*(take(size_bytes) for size_bytes in (20_000, 1_000, 30_000, 1_000)))
+    assert left_at[0] >= began_at + 0.02
+    between = [later - earlier for earlier, later in pairwise(left_at)]
+    assert all(waited >= due - 1e-9 for waited, due in zip(between, (0.001, 0.03, 0.001), strict=True))
 
 
 def record(kind: int, size_bytes: int) -> bytes:
