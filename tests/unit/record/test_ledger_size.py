@@ -2,13 +2,14 @@
 
 import hashlib
 import random
+import uuid
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from dicomhaul.model import Receipt, SopUID
+from dicomhaul.model import Check, Receipt, SopUID
 from dicomhaul.plan.order import turns
 from dicomhaul.record.ledger import Ledger
 
@@ -30,15 +31,24 @@ def _bytes_in_use(ledger: Ledger) -> int:
     return int((pages - free) * size)
 
 
+def _receipt(series: int, number: int, came_from: str) -> Receipt:
+    sop = _sop(series, number)
+    if came_from == "server":
+        return Receipt(series, sop, 525_000, bytes(16))
+    stem = uuid.uuid5(uuid.NAMESPACE_OID, sop)
+    return Receipt(series, sop, 525_000, bytes(16), Check.MD5, str(stem))
+
+
+@pytest.mark.parametrize("came_from", ["server", "bucket"])
 @pytest.mark.parametrize("together", [1, 16], ids=["one series after the other", "sixteen at a time"])
-def test_instances_that_come_in_no_order_fill_its_pages(tmp_path: Path, together: int) -> None:
+def test_instances_that_come_in_no_order_fill_its_pages(tmp_path: Path, together: int, came_from: str) -> None:
     waiting = list(range(_SERIES))
     order = [waiting.pop(-1 if end == "largest" else 0) for end in islice(turns(), _SERIES)]  # as the engine leases
     came: list[Receipt] = []
     for first in range(0, _SERIES, together):
         some = [(series, number) for series in order[first : first + together] for number in range(_EACH)]
         random.Random(first).shuffle(some)
-        came += [Receipt(series, _sop(series, number), 525_000, bytes(16)) for series, number in some]
+        came += [_receipt(series, number, came_from) for series, number in some]
     ledger = Ledger.open(tmp_path / "ledger.sqlite3")
     before = _bytes_in_use(ledger)
     for at in range(0, len(came), _BATCH):
