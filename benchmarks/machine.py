@@ -54,8 +54,8 @@ def memory_at_hand(folder: Path, size_bytes: int) -> Iterator[None]:
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         for _ in range(size_bytes // len(_BLOCK) + 1):
             file.write(_BLOCK)
-        left = file.tell()
-        others = _used_bytes(folder) - left
+        taken = file.tell()
+        others = _used_bytes(folder) - taken
         ended = threading.Event()
 
         def give_up(left: int) -> None:
@@ -65,7 +65,7 @@ def memory_at_hand(folder: Path, size_bytes: int) -> Iterator[None]:
                 if keep < left:
                     left = file.truncate(keep)
 
-        giver = threading.Thread(target=give_up, args=(file.truncate(max(0, left - _AHEAD_BYTES)),))
+        giver = threading.Thread(target=give_up, args=(taken,))
         giver.start()
         try:
             yield

@@ -5,7 +5,7 @@ from html import escape
 from math import log10
 from typing import Any, Final
 
-from benchmarks.workloads import DICOMHAUL, DICOMHAUL_BUCKET, DICOMHAUL_MD5
+from benchmarks.workloads import way_of
 
 _WIDTH: Final = 860
 _LEFT: Final = 330  # where bars begin
@@ -16,7 +16,6 @@ _TEXT: Final = "#24292f"
 _MUTED: Final = "#6e7781"
 _AHEAD: Final = "#1f6feb"
 _BEHIND: Final = "#d1742f"
-_HOW: Final = {DICOMHAUL: "", DICOMHAUL_BUCKET: "bucket / ", DICOMHAUL_MD5: "bucket, MD5 / "}
 _TICKS: Final = (0.03125, 0.0625, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 
 
@@ -52,7 +51,8 @@ def ratios(document: Mapping[str, Any]) -> str:
             lines.append(_text(12, y + 15, title, weight="bold"))
         colour = _AHEAD if each["speed"] >= 1 else _BEHIND
         begin, end = sorted((x(1), x(each["speed"])))
-        lines.append(_text(_LEFT - 8, y + 15, f"{_HOW[each['ours']]}{each['peer']}", anchor="end"))
+        name = " / ".join(filter(None, (way_of(each["ours"]), each["peer"])))
+        lines.append(_text(_LEFT - 8, y + 15, name, anchor="end"))
         lines.append(
             f'<rect x="{begin:.1f}" y="{y + 4}" width="{max(end - begin, 1):.1f}" height="14" fill="{colour}"/>'
         )

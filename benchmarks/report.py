@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.figures import OURS
-from benchmarks.workloads import DICOMHAUL
+from benchmarks.workloads import DICOMHAUL, way_of
 
 Document = Mapping[str, Any]
 _METRICS: Final = {
@@ -74,9 +74,7 @@ def _against(row: Mapping[str, Any], document: Document) -> str:
     for each in document["ratios"]:
         if (each["workload"], each["peer"]) == (row["workload"], row["contender"]):
             spread = f"{each['speed']:.2f}x ({min(each['speeds']):.2f}-{max(each['speeds']):.2f})"
-            said.append(
-                spread if each["ours"] == DICOMHAUL else f"{each['ours'].removeprefix(DICOMHAUL + ', ')} {spread}"
-            )
+            said.append(" ".join(filter(None, (way_of(each["ours"]), spread))))
     return "; ".join(said)
 
 

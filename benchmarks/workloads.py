@@ -53,6 +53,12 @@ DICOMWEB_CLIENT: Final = "dicomweb-client"
 IDC_INDEX: Final = "idc-index"
 IDC_CLIENT: Final = "IDCClient"
 
+
+def way_of(ours: str) -> str:
+    """Return how it comes, of a contender that is dicomhaul: '' over WADO-RS."""
+    return ours.removeprefix(DICOMHAUL).removeprefix(", ")
+
+
 _BODIES: Final = (DICOMHAUL, CURL, ARIA2, DICOMWEB_CLIENT)
 _OBJECTS: Final = (DICOMHAUL_BUCKET, S5CMD)
 _LINE: Final = Line()

@@ -216,7 +216,7 @@ class FolderSink:
         if segment is None:
             return
         self._tally.bytes_discarded += self._part_bytes
-        self._pending_bytes -= sum(map(len, segment.views))
+        self._pending_bytes -= segment.size_bytes
         segment.views = []
         segment.keep = False
         if self._unheard and self._segments[-1] is segment:  # else ten million empty parts would gather here
@@ -283,7 +283,7 @@ class FolderSink:
         """Return what comes first of what has gathered, and no more than is good for one batch."""
         count = size = 0
         while count < len(self._segments) and size < _LARGEST_BATCH_BYTES:
-            size += sum(map(len, self._segments[count].views))
+            size += self._segments[count].size_bytes
             count += 1
         batch, self._segments = self._segments[:count], self._segments[count:]
         self._pending_bytes -= size

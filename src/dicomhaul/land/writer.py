@@ -150,6 +150,11 @@ class Segment:
         self.keep = True
         self.suspended = False
 
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes it holds."""
+        return sum(map(len, self.views))
+
 
 Done = Callable[[], None]
 Skim = Callable[[memoryview], None]
