@@ -81,7 +81,7 @@ def safe_value(value: str) -> str:
     if clean == value and value and len(raw) <= _MAX_VALUE_BYTES and not _REWRITTEN.search(value):
         return value
     clean = raw[: _MAX_VALUE_BYTES - 9].decode("utf-8", "ignore")
-    digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    digest = _digest(value)[:8]
     return f"{clean}~{digest}" if clean else f"_~{digest}"
 
 
@@ -135,7 +135,7 @@ class Layout:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def parse_layout(template: str) -> Layout:

@@ -63,6 +63,13 @@ def test_a_folder_never_leaves_the_destination(template: str, data: st.DataObjec
     assert_harmless(layout.folder([data.draw(values) for _ in layout.fields]))
 
 
+@pytest.mark.parametrize("series", NASTY)
+@pytest.mark.parametrize("template", [IDC_LAYOUT, PLAIN_LAYOUT, WIDE])
+def test_whatever_a_series_calls_itself_it_has_a_folder(template: str, series: str) -> None:
+    layout = parse_layout(template)
+    assert_harmless(layout.folder([series if name == "SeriesInstanceUID" else "x" for name in layout.fields]))
+
+
 @given(values, values)
 @example("a", "A/")
 @example("a/b", "a_b")
